@@ -1,0 +1,45 @@
+"""Every error that thence raises on purpose: what happened, the value, what to do.
+
+``exit_code`` is what the command line returns. Each class is also a standard-library error, so that code which
+knows nothing of thence can catch it.
+"""
+
+from __future__ import annotations
+
+
+class ThenceError(Exception):
+    """Base of all errors raised on purpose; its text is one line that a user can act on."""
+
+    exit_code = 1
+
+
+class UsageError(ThenceError, ValueError):
+    """The call itself is wrong: an unknown name, a value out of range, a missing column."""
+
+    exit_code = 2
+
+
+class ModelError(ThenceError, RuntimeError):
+    """A model cannot be loaded or cannot do what was asked."""
+
+
+class ServerError(ThenceError, ConnectionError):
+    """A server refused, hung, or answered with something that is no completion."""
+
+
+class StoreError(ThenceError, OSError):
+    """A run file cannot be opened, written or resumed."""
+
+
+class DataError(ThenceError, ValueError):
+    """A data file is not what it should be."""
+
+
+class Interrupted(ThenceError, KeyboardInterrupt):
+    """The user asked to stop; what had finished is saved."""
+
+    exit_code = 130
+
+
+class CallFailed(ThenceError, RuntimeError):
+    """A call to a model failed for good: the problem stays unsolved and is retried at the next start."""

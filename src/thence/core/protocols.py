@@ -1,0 +1,191 @@
+"""The few interfaces everything is plugged together with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from .answers import Grade, Reading
+from .budget import Spent
+from .completion import Ability, Completion, Context, Failure, Request, Sampling, TokenLogprobs
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from .search import Result, Search
+    from .tree import Node
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Continues text.
+
+    ``identity`` names everything that makes its samples differ from another's (weights, dtype, device kind, engine;
+    for a server its URL without credentials and the served name). ``capacity`` is how many requests fill it and
+    ``pending`` how many it has now, so that the runner can keep it full. ``defaults`` are the model's own sampling
+    defaults, used where the user gives none. ``max_context`` counts prompt and completion together.
+    """
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def abilities(self) -> frozenset[Ability]: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def defaults(self) -> Sampling: ...
+    @property
+    def max_context(self) -> int | None: ...
+
+    def tokens(self, context: Context) -> tuple[int, ...] | None:
+        """The rendered token ids of ``context``; None where only the server knows them."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of completion ids (needs TOKEN_IDS)."""
+        ...
+
+    def run(self, requests: Sequence[Request], book: Spent) -> AsyncGenerator[tuple[int, Completion | Failure], None]:
+        """Yield (index, outcome) in order of arrival; closing the generator cancels what still runs.
+
+        Adds what it spends to ``book`` while it works, cancelled work included. A request that fails ends alone.
+        """
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """What a run file's header should say of this generator (dtype, device, exactness, versions)."""
+        ...
+
+    async def close(self) -> None:
+        """Free connections, threads and memory."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Optional ability SCORE_TEXT: log-probabilities of given text."""
+
+    async def logprobs(
+        self, contexts: Sequence[Context], continuations: Sequence[str], book: Spent
+    ) -> list[TokenLogprobs]: ...
+
+
+class Meaning(StrEnum):
+    """What a step score means; it decides which aggregation is exact (product, last, last)."""
+
+    STEP_CORRECT = "step_correct"  # P(step ok | all earlier ok)
+    PREFIX_VALID = "prefix_valid"  # P(all steps up to here ok)
+    VALUE = "value"  # P(final answer right | prefix)
+    OUTCOME = "outcome"  # a number for the whole trace; no step scores
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A verifier's number for one trace; larger is better. ``tokens`` is what it cost."""
+
+    value: float
+    steps: tuple[float, ...] = ()
+    meaning: Meaning = Meaning.OUTCOME
+    tokens: int | None = 0
+
+
+class Verifier(Protocol):
+    """Gives numbers to traces; the reference is never visible.
+
+    ``score`` gets all traces of one problem at once (agreement needs that) as tree nodes, and the search for verifiers
+    that ask a model (``search.ask``); one Score per node, in order.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the policy must be able to do for this verifier."""
+        ...
+
+    async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]: ...
+
+
+class Strategy(Protocol):
+    """Spends a budget on one problem and returns a Result. One coroutine for one problem; no locks, no retries."""
+
+    @property
+    def needs(self) -> frozenset[Ability]: ...
+
+    async def solve(self, search: Search) -> Result: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Followup:
+    """A second turn that reads the answer out of a solution: forced text, then a few greedy tokens.
+
+    ``only_cut``: only where the solution was cut and its own text holds no answer.
+    """
+
+    text: str
+    max_tokens: int = 32
+    stop: tuple[str, ...] = ("\n",)
+    only_cut: bool = False
+
+
+class PromptStyle(Protocol):
+    """How a problem is put to a model; orthogonal to strategies.
+
+    ``stop`` are stop strings of its own, ``cap`` an upper bound of tokens per sample (hard-capped drafts), ``followup``
+    an extraction turn.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> frozenset[Ability]: ...
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+    @property
+    def cap(self) -> int | None: ...
+    @property
+    def followup(self) -> Followup | None: ...
+
+    def context(self, problem: Problem) -> Context: ...
+
+
+class Task(Protocol):
+    """A set of problems with default prompt, answer reading and references; the only home of references."""
+
+    name: str
+
+    @property
+    def spec(self) -> str:
+        """The task with all its arguments, as it is written on the command line."""
+        ...
+
+    @property
+    def default_prompt(self) -> str: ...
+    @property
+    def reading(self) -> Reading: ...
+    @property
+    def has_references(self) -> bool: ...
+
+    def problems(self) -> Sequence[Problem]: ...
+    def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
+        """Grade the chosen answer (extracted from ``reply`` by the reading) against the problem's reference."""
+        ...
+
+    def check_references(self) -> list[tuple[str, str]]:
+        """(problem id, reason) of references that do not grade themselves as correct."""
+        ...
+
+
+class SamplePool(Protocol):
+    """Finished samples by identity: what is in it is never paid for twice."""
+
+    def get(self, key: str) -> Completion | None: ...
+    def put(self, key: str, problem: str, completion: Completion) -> None: ...
+
+
+def missing(needs: Iterable[Ability], abilities: frozenset[Ability]) -> list[str]:
+    """Names of needed abilities that are not there, sorted."""
+    return sorted(str(a) for a in set(needs) - abilities)

@@ -1,0 +1,672 @@
+"""The one door through which a strategy reaches a model, a verifier and its own tree.
+
+A strategy is one coroutine for one problem. It asks for samples, scores and answers here; the search gives every draw
+its seed, looks in the sample pool before it pays, merges duplicates, keeps both books, and never lets the charged
+tokens exceed the budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from .answers import Reading
+from .budget import Ledger
+from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
+from .errors import CallFailed, UsageError
+from .problem import Message, Problem
+from .protocols import Followup, Generator, PromptStyle, SamplePool, Score, Strategy, Verifier, missing
+from .seeds import derive, digest
+from .tree import SOLUTION, Found, Kind, Node, Tree, as_found, render
+
+POLICY = "policy"
+VERIFIER = "verifier"
+SPENT_OUT = "budget"
+TEMPLATE_TOKENS = 256  # what a server's chat template may add to a prompt that we cannot count
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One class of equal answers: how many samples gave it and the weight they had together."""
+
+    answer: str
+    count: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerClass:
+    """Nodes with the same answer, each listed once per draw, in seed order."""
+
+    key: str
+    answer: str
+    nodes: tuple[Node, ...]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a strategy found for one problem.
+
+    ``confidence`` is the strategy's own number in [0, 1] (agreement for votes) or None. ``stopped`` says why it ended
+    early (``budget``), None when it ran its course. ``node`` is the chosen trace's last node.
+    """
+
+    problem: Problem
+    answer: str | None
+    confidence: float | None
+    node: Node | None
+    tree: Tree
+    ledger: Ledger
+    stopped: str | None = None
+    votes: tuple[Vote, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def trace(self) -> str:
+        """The chosen solution, from its first step to its end."""
+        return self.tree.solution(self.node) if self.node is not None else ""
+
+    @property
+    def reply(self) -> str:
+        """The chosen solution without its thought: what is graded."""
+        if self.node is None:
+            return ""
+        before = self.trace[: len(self.trace) - len(self.node.text)]
+        return before + self.node.completion.reply
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the chosen solution was cut."""
+        return self.node is not None and self.node.truncated
+
+    def record(self) -> dict[str, Any]:
+        """The result as plain JSON values (no reference, no verdict: those are the task's)."""
+        charged, spent = self.ledger.total_charged, self.ledger.total_spent
+        return {
+            "problem": self.problem.id,
+            "hash": self.problem.hash,
+            "answer": self.answer,
+            "confidence": self.confidence,
+            "node": self.node.index if self.node is not None else None,
+            "stopped": self.stopped,
+            "truncated": self.truncated,
+            "votes": [[v.answer, v.count, v.weight] for v in self.votes],
+            "notes": list(self.notes),
+            "charged": {k: getattr(charged, k) for k in ("prompt", "generated", "verifier")},
+            "spent": {k: getattr(spent, k) for k in ("prefilled", "reused", "generated", "wasted", "verifier")},
+            "tree": self.tree.record(),
+        }
+
+
+@dataclass(slots=True)
+class _Job:
+    """One draw that has been asked for: which child of which node, and what it may cost."""
+
+    node: Node
+    ordinal: int
+    sampling: Sampling
+    context: Context
+    ids: tuple[int, ...] | None
+    cap: int | None = None
+    key: str = ""
+    outcome: Completion | Failure | None = None
+    started: bool = False
+    pooled: bool = False
+    reserved: int = 0
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        return (*self.node.draws[0], self.ordinal)
+
+
+Order = Literal["seed", "arrival"]
+
+
+class Stream:
+    """Draws in seed order while later ones run ahead.
+
+    Use as ``async with search.stream(...) as samples: async for node in samples: ...``; leaving the block cancels what
+    still runs and waits until it has stopped. Without a budget every draw may run ahead; under a budget none does
+    unless ``ahead`` asks for it. A draw gets ``min(cap, budget - what all earlier draws cost)`` tokens, whatever the
+    timing: it starts early only if its whole cap is sure to fit.
+    """
+
+    def __init__(
+        self, search: Search, jobs: list[_Job], kind: Kind, role: str, ahead: int | None, order: Order
+    ) -> None:
+        self._search, self._jobs, self._kind, self._role, self._order = search, jobs, kind, role, order
+        if ahead is None:
+            ahead = 0 if search.ledger.budget is not None else len(jobs)
+        self._ahead = max(0, ahead)
+        self._next = 0  # the first job not yet handed out
+        self._begun = 0  # jobs start in seed order: how many have
+        self._handed: set[int] = set()
+        self._arrived: list[int] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._reads_later = kind in SOLUTION and search.style.followup is not None
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        book = self._search.ledger.book(self._role)
+        for i, job in enumerate(self._jobs):
+            self._release(job)
+            if job.outcome is not None and i not in self._handed and isinstance(job.outcome, Completion):
+                if not job.pooled and book.wasted is not None and job.outcome.generated is not None:
+                    book.wasted += job.outcome.generated
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Node:
+        """The next draw, charged; ends when all are drawn or the budget is used up."""
+        search = self._search
+        while True:
+            if len(self._handed) == len(self._jobs):
+                raise StopAsyncIteration
+            if not self._fill():
+                search.stopped = SPENT_OUT
+                raise StopAsyncIteration
+            i = self._ready()
+            if i is not None:
+                return self._hand_out(i)
+            self._news.clear()
+            await self._news.wait()
+
+    def _ready(self) -> int | None:
+        if self._order == "seed":
+            return self._next if self._jobs[self._next].outcome is not None else None
+        return next((i for i in self._arrived if i not in self._handed), None)
+
+    def _hand_out(self, i: int) -> Node:
+        job, search = self._jobs[i], self._search
+        self._handed.add(i)
+        while self._next < len(self._jobs) and self._next in self._handed:
+            self._next += 1
+        self._release(job)
+        outcome = job.outcome
+        if isinstance(outcome, Failure):
+            raise CallFailed(f"{outcome.kind} after {outcome.attempts} attempt(s): {outcome.message}")
+        assert outcome is not None
+        search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
+        search.charge(self._role, generated=outcome.generated)
+        node = search.tree.add(job.node, outcome, job.path, kind=self._kind, role=self._role)
+        if self._reads_later:
+            search.set_aside(node)
+        return node
+
+    def _release(self, job: _Job) -> None:
+        self._search.reserved -= job.reserved
+        job.reserved = 0
+
+    def _fill(self) -> bool:
+        """Start what may start. False when the next draw does not fit into the budget at all."""
+        first = self._begun
+        while self._begun < len(self._jobs) and self._begun <= self._next + self._ahead:
+            if not self._admit(self._jobs[self._begun], is_next=self._begun == self._next):
+                break
+            self._begun += 1
+        if self._begun > first:
+            self._start(range(first, self._begun))
+        return self._begun > self._next
+
+    def _admit(self, job: _Job, *, is_next: bool) -> bool:
+        """Reserve tokens for a draw: its whole cap, or what is left if all earlier ones are paid."""
+        search = self._search
+        cap = search.cap(job.sampling, job.ids)
+        left = search.room()
+        if left is None:
+            return True
+        if cap is None:
+            raise UsageError("a budget needs a token cap per sample; set --max-tokens")
+        later = search.followup_cost() if self._reads_later else 0
+        overhead = search.unseen_prompt(self._role, job.context, job.ids) + later
+        if left - overhead >= cap:
+            job.cap = cap
+        elif is_next and left - overhead >= 1:
+            job.cap = left - overhead
+        else:
+            return False
+        job.reserved = overhead + job.cap
+        search.reserved += job.reserved
+        return True
+
+    def _start(self, batch: range) -> None:
+        search = self._search
+        calls: list[tuple[int, Request, int | None, int | None]] = []
+        for i in batch:
+            job = self._jobs[i]
+            whole = search.cap(job.sampling, job.ids)
+            cap = whole if job.cap is None else job.cap
+            job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
+            known = search.from_pool(job.key, cap, self._role)
+            if known is not None:
+                job.outcome, job.pooled = self._marked(known, cap, whole), True
+                self._arrived.append(i)
+                self._news.set()
+                continue
+            seed = derive(search.seed, search.problem.hash, job.path, self._role, str(self._kind))
+            sampling = replace(job.sampling, max_tokens=cap)
+            calls.append(
+                (i, Request(job.context, sampling, seed, draw=job.ordinal, problem=search.problem.id), cap, whole)
+            )
+        if calls:
+            pump = asyncio.get_running_loop().create_task(self._pump(calls))
+            self._pumps.add(pump)
+
+    async def _pump(self, calls: list[tuple[int, Request, int | None, int | None]]) -> None:
+        """Carry outcomes from the generator to their jobs; every finished sample goes to the pool at once."""
+        search = self._search
+        todo = {i for i, *_ in calls}
+        try:
+            run = search.generator(self._role).run([c[1] for c in calls], search.ledger.book(self._role))
+            async with aclosing(run) as outcomes:
+                async for k, outcome in outcomes:
+                    i, _, cap, whole = calls[k]
+                    if isinstance(outcome, Completion):
+                        search.to_pool(self._jobs[i].key, outcome)
+                        outcome = self._marked(outcome, cap, whole)
+                    self._jobs[i].outcome = outcome
+                    todo.discard(i)
+                    self._arrived.append(i)
+                    self._news.set()
+        except Exception as error:  # the boundary: a broken generator fails these calls, and says why
+            self._fail(todo, Failure(type(error).__name__, str(error)))
+        else:
+            self._fail(todo, Failure("lost", "the generator ended without an outcome for this request"))
+
+    def _fail(self, todo: set[int], failure: Failure) -> None:
+        for i in sorted(todo):
+            self._jobs[i].outcome = failure
+            self._arrived.append(i)
+        self._news.set()
+
+    @staticmethod
+    def _marked(outcome: Completion, cap: int | None, whole: int | None) -> Completion:
+        """A sample cut below its own cap was cut by the budget."""
+        if outcome.finish is Finish.LENGTH and cap is not None and (whole is None or cap < whole):
+            return replace(outcome, finish=Finish.BUDGET)
+        return outcome
+
+
+@dataclass(slots=True)
+class Search:
+    """The state of one problem's search; strategies use the public coroutines, the rest is bookkeeping."""
+
+    problem: Problem
+    generators: Mapping[str, Generator]
+    style: PromptStyle
+    reading: Reading
+    sampling: Sampling
+    seed: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    tree: Tree = field(default_factory=Tree)
+    pool: SamplePool | None = None
+    stopped: str | None = None
+    reserved: int = 0
+    _ordinals: dict[tuple[object, ...], int] = field(default_factory=lambda: defaultdict(int))
+    _aside: dict[int, int] = field(default_factory=dict)
+    _extra: dict[str, Generator] = field(default_factory=dict)
+    _base: Context | None = None
+
+    # --- what a strategy uses --------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Node:
+        """The question."""
+        return self.tree.root
+
+    def stream(
+        self,
+        nodes: Node | Sequence[Node] | None = None,
+        n: int = 1,
+        *,
+        sampling: Sampling | Sequence[Sampling] | None = None,
+        role: str = POLICY,
+        kind: Kind = Kind.FINISH,
+        ahead: int | None = None,
+        order: Order = "seed",
+    ) -> Stream:
+        """Draw ``n`` children of each node (default: of the question), one after another in seed order.
+
+        A list of samplings draws ``n`` children under each. ``order="arrival"`` hands out what finishes first: a vote
+        stopped so is biased towards short answers.
+        """
+        parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
+        samplings = [self.sampling] if sampling is None else [sampling] if isinstance(sampling, Sampling) else sampling
+        jobs: list[_Job] = []
+        for parent in parents:
+            context = self.context(parent)
+            ids = self.generator(role).tokens(context)
+            self.cover(role, parent)
+            for each in samplings:
+                draws = self._ordinals
+                slot = (parent.index, role, kind, each.key())
+                for _ in range(n):
+                    jobs.append(_Job(parent, draws[slot], each, context, ids))
+                    draws[slot] += 1
+        return Stream(self, jobs, kind, role, ahead, order)
+
+    async def expand(
+        self,
+        nodes: Node | Sequence[Node] | None = None,
+        n: int = 1,
+        *,
+        sampling: Sampling | Sequence[Sampling] | None = None,
+        role: str = POLICY,
+        kind: Kind = Kind.FINISH,
+    ) -> list[Node]:
+        """Draw all of them at once and wait: one entry per draw in seed order (equal draws are the same node).
+
+        Shorter than asked when the budget ends; ``search.stopped`` then says so.
+        """
+        jobs = self.stream(nodes, n, sampling=sampling, role=role, kind=kind, ahead=1 << 30)
+        async with jobs as samples:
+            return [node async for node in samples]
+
+    async def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[Score]:
+        """One score per node; equal nodes are scored once, verifier tokens are charged once."""
+        unique = list({n.index: n for n in nodes}.values())
+        fresh = [n for n in unique if verifier.name not in n.scores]
+        for node, score in zip(fresh, await verifier.score(self, fresh), strict=True):
+            node.scores[verifier.name] = score
+            if score.tokens:
+                self.charge(VERIFIER, generated=score.tokens)
+        return [n.scores[verifier.name] for n in nodes]
+
+    async def ask(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        about: Sequence[Node] = (),
+        role: str = POLICY,
+        kind: Kind = Kind.CRITIQUE,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+    ) -> list[Node]:
+        """Fresh prompts beside the tree (a judge's questions, critiques), one reply each, asked at once.
+
+        They are recorded as asides and charged to ``role``; ``about`` holds one node per prompt, or none. Asking the
+        same prompt again is a new draw. The list is shorter than ``prompts`` when the budget ends.
+        """
+        if generator is not None:
+            self._extra[role] = generator
+        jobs: list[_Job] = []
+        for messages in prompts:
+            context = Context(tuple(messages))
+            slot = ("ask", context, role, kind)
+            ids = self.generator(role).tokens(context)
+            jobs.append(_Job(self.root, self._ordinals[slot], sampling or self.sampling.greedy(), context, ids))
+            self._ordinals[slot] += 1
+        async with Stream(self, jobs, kind, role, 1 << 30, "seed") as answers:
+            nodes = [node async for node in answers]
+        for node, subject in zip(nodes, about, strict=False):
+            node.about = (subject.index,)
+        return nodes
+
+    async def answer(self, node: Node) -> Found | None:
+        """The answer of a path that ends in ``node``: read from its reply, or asked for by the prompt style's second
+        turn. A cut sample has none."""
+        if node.read:
+            return node.found
+        node.read = True
+        followup = self.style.followup
+        cut = node.truncated and not (self.style.cap is not None and node.completion.finish is Finish.LENGTH)
+        if cut or followup is None or (followup.only_cut and not node.truncated):
+            self._aside.pop(node.index, None)
+            read = None if cut else self.reading.extract(node.completion.reply)
+            node.found = as_found(read, node) if read is not None else None
+            return node.found
+        return await self._asked_answer(node, followup)
+
+    async def classes(self, nodes: Sequence[Node]) -> list[AnswerClass]:
+        """Nodes grouped by equal answer, largest class first; ties in the order of first appearance."""
+        groups: dict[str, list[Node]] = {}
+        for node in nodes:
+            found = await self.answer(node)
+            if found is not None:
+                groups.setdefault(self.reading.key(found.value), []).append(node)
+        made = [AnswerClass(k, _value(g[0]), tuple(g)) for k, g in groups.items()]
+        return sorted(made, key=lambda c: -len(c.nodes))
+
+    def chance(self, *what: object) -> int:
+        """A seeded number in [0, 2**63) for ties and shuffles: the same for the same run seed and problem."""
+        return derive(self.seed, self.problem.hash, "chance", *what)
+
+    def tie(self, candidates: Sequence[str], *what: object) -> str:
+        """One of several equally good keys, by seed and not by order."""
+        return min(candidates, key=lambda key: (self.chance(*what, key), key))
+
+    def result(
+        self,
+        node: Node | None,
+        *,
+        confidence: float | None = None,
+        votes: Sequence[Vote] = (),
+        notes: Sequence[str] = (),
+        answer: str | None = None,
+    ) -> Result:
+        """Close the search with ``node`` as the chosen solution (None: nothing was found)."""
+        if answer is None and node is not None and node.found is not None:
+            answer = node.found.value
+        return Result(
+            self.problem,
+            answer,
+            confidence,
+            node,
+            self.tree,
+            self.ledger,
+            self.stopped,
+            tuple(votes),
+            tuple(notes),
+        )
+
+    # --- bookkeeping -----------------------------------------------------------------------------------------------
+
+    def generator(self, role: str) -> Generator:
+        """The generator that plays ``role``; the policy plays every role that nobody else was given."""
+        return self._extra.get(role) or self.generators.get(role) or self.generators[POLICY]
+
+    def context(self, node: Node) -> Context:
+        """What the model reads when it continues ``node``."""
+        if self._base is None:
+            self._base = self.style.context(self.problem)
+        return render(self._base, self.tree.path(node))
+
+    def cap(self, sampling: Sampling, ids: tuple[int, ...] | None) -> int | None:
+        """The most tokens one draw may have: its own cap, the style's, what the context leaves."""
+        context = self.generators[POLICY].max_context
+        caps = [sampling.max_tokens, self.style.cap]
+        if context is not None and ids is not None:
+            caps.append(max(1, context - len(ids)))
+        return min((c for c in caps if c is not None), default=None)
+
+    def charge(self, role: str, *, prompt: int | None = 0, generated: int | None = 0) -> None:
+        """Charge tokens; everything a verifier's role costs is verifier tokens."""
+        if role.startswith(VERIFIER):
+            total = None if prompt is None or generated is None else prompt + generated
+            self.ledger.charge(role, verifier=total)
+        else:
+            self.ledger.charge(role, prompt=prompt, generated=generated)
+
+    def charge_prompt(self, role: str, context: Context, ids: tuple[int, ...] | None, tokens: int | None) -> None:
+        """Charge the part of a context that no earlier context or path of this role has covered."""
+        if ids is not None:
+            self.charge(role, prompt=self.ledger.new_prompt_tokens(role, ids))
+        else:
+            self.charge(role, prompt=self.ledger.new_text_prompt(role, (context,), tokens))
+
+    def unseen_prompt(self, role: str, context: Context, ids: tuple[int, ...] | None) -> int:
+        """An upper bound of what ``charge_prompt`` will charge. Where only the server can count tokens it is the
+        number of bytes, and some for its template."""
+        if ids is not None:
+            return 0 if self.ledger.has_prompt(role, ids) else len(ids)
+        if self.ledger.has_text_prompt(role, (context,)):
+            return 0
+        texts = (*(m.content for m in context.messages), *(s.text for s in context.reply))
+        return sum(len(t.encode()) for t in texts) + TEMPLATE_TOKENS
+
+    def cover(self, role: str, node: Node) -> None:
+        """Note that the path to ``node`` has been paid for: continuing it charges no token of it again."""
+        while node.origin is Origin.FORCED and node.parent is not None:
+            node = self.tree.nodes[node.parent]
+        if node.parent is not None and (ids := self.generator(role).tokens(self.context(node))) is not None:
+            self.ledger.new_prompt_tokens(role, ids)
+
+    def room(self) -> int | None:
+        """Charged tokens that nothing has a claim on yet; None without a budget."""
+        left = self.ledger.left
+        return None if left is None else left - self.reserved - sum(self._aside.values())
+
+    def followup_cost(self) -> int:
+        """Upper bound of what reading one answer by a second turn costs."""
+        followup = self.style.followup
+        if followup is None:
+            return 0
+        return followup.max_tokens + len(followup.text.encode())
+
+    def set_aside(self, node: Node) -> None:
+        """Keep tokens for reading the answer of ``node`` later."""
+        if self.ledger.budget is not None and not node.read:
+            self._aside[node.index] = self.followup_cost()
+
+    def sample_key(
+        self,
+        context: Context,
+        ids: tuple[int, ...] | None,
+        sampling: Sampling,
+        path: tuple[int, ...],
+        role: str,
+        kind: Kind,
+        cap: int | None,
+    ) -> str:
+        """Who a sample is (see docs/design.md). A server's samples cannot be clipped, so their cap is part of it."""
+        generator = self.generator(role)
+        read: object = ids if ids is not None else (context, cap)
+        return digest(generator.identity, read, sampling.key(), self.seed, self.problem.hash, path, role, str(kind))
+
+    def from_pool(self, key: str, cap: int | None, role: str) -> Completion | None:
+        """A finished sample that fits the cap: whole, or clipped to it."""
+        known = self.pool.get(key) if self.pool is not None else None
+        if known is None or cap is None or known.generated is None:
+            return known
+        if known.generated > cap:
+            return clip(known, cap, self.generator(role))
+        if known.generated < cap and known.finish is Finish.LENGTH:
+            return None  # it was clipped earlier than it would be now
+        return known
+
+    def to_pool(self, key: str, completion: Completion) -> None:
+        """Record a finished sample."""
+        if self.pool is not None:
+            self.pool.put(key, self.problem.hash, completion)
+
+    async def _asked_answer(self, node: Node, followup: Followup) -> Found | None:
+        self._aside.pop(node.index, None)
+        self.cover(POLICY, node)
+        context = self.context(node).then(Segment(followup.text))
+        sampling = replace(self.sampling.greedy(), max_tokens=followup.max_tokens, stop=followup.stop)
+        ids = self.generator(POLICY).tokens(context)
+        job = _Job(node, 0, sampling, context, ids)
+        async with Stream(self, [job], Kind.PROBE, POLICY, 1, "seed") as turns:
+            async for probe in turns:
+                probe.read = True
+                first_line = probe.completion.reply.lstrip("\n").split("\n", 1)[0]
+                read = self.reading.extract(first_line)
+                if read is not None:
+                    shift = len(probe.completion.reply) - len(probe.completion.reply.lstrip("\n"))
+                    node.found = as_found(replace(read, start=read.start + shift, end=read.end + shift), probe)
+        return node.found
+
+
+def clip(completion: Completion, cap: int, generator: Generator) -> Completion:
+    """The first ``cap`` tokens of a longer sample: the same tokens it would have had under that cap."""
+    if completion.ids is None:
+        raise UsageError("a sample without token ids cannot be clipped; raise --budget or --max-tokens")
+    text = generator.decode(completion.ids[:cap])
+    cut = Completion.of(
+        text, Finish.LENGTH, opened=not completion.text.startswith("<think>") and completion.reply_at > 0
+    )
+    return replace(
+        cut,
+        ids=completion.ids[:cap],
+        logprobs=None if completion.logprobs is None else completion.logprobs[:cap],
+        top2=None if completion.top2 is None else completion.top2[:cap],
+        ends=None if completion.ends is None else tuple(min(e, len(text)) for e in completion.ends[:cap]),
+        generated=cap,
+        prompt_tokens=completion.prompt_tokens,
+    )
+
+
+def _value(node: Node) -> str:
+    assert node.found is not None
+    return node.found.value
+
+
+def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind: str) -> None:
+    """Refuse before any call what a generator cannot do."""
+    lacking = missing(needs, generator.abilities)
+    if lacking:
+        reasons = {
+            "first-token": "cannot branch on the first token; use a local model",
+            "top2": "gives no top-2 log-probabilities; use a local model or a server with logprobs",
+            "logprobs": "gives no log-probabilities; use a local model or a server with logprobs",
+            "continue": "cannot continue a begun reply; use a local model or a server with continue_final_message",
+        }
+        why = "; ".join(reasons.get(a, f"lacks {a}") for a in lacking)
+        raise UsageError(f"{name}: the {kind} generator {why}")
+
+
+async def solve(
+    problem: Problem,
+    *,
+    generator: Generator,
+    strategy: Strategy,
+    style: PromptStyle,
+    reading: Reading,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    budget: int | None = None,
+    pool: SamplePool | None = None,
+    roles: Mapping[str, Generator] | None = None,
+) -> Result:
+    """One question, one strategy, one result. Raises CallFailed when a model call failed for good."""
+    chosen = sampling or generator.defaults
+    if style.stop:
+        chosen = replace(chosen, stop=tuple(dict.fromkeys((*chosen.stop, *style.stop))))
+    search = Search(
+        problem,
+        {POLICY: generator, **(roles or {})},
+        style,
+        reading,
+        chosen,
+        seed=seed,
+        ledger=Ledger(budget),
+        pool=pool,
+    )
+    return await strategy.solve(search)
+
+
+__all__ = [
+    "POLICY",
+    "VERIFIER",
+    "AnswerClass",
+    "Order",
+    "Origin",
+    "Result",
+    "Search",
+    "Stream",
+    "Vote",
+    "check_needs",
+    "clip",
+    "solve",
+]

@@ -1,0 +1,72 @@
+"""Votes over answer classes: what self-consistency and its relatives share.
+
+Ties are broken by seed: taking the first seen favours earlier samples, and with two samples it would turn a majority
+vote into the first sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .search import AnswerClass, Result, Search, Vote
+from .tree import Node
+
+CLOSE = 1e-12
+
+
+def tied_best(search: Search, weights: dict[str, float]) -> str:
+    """The key with the largest weight; among equals (to 1e-12) one chosen by seed."""
+    top = max(weights.values())
+    return search.tie([k for k, w in weights.items() if w >= top - CLOSE * max(1.0, abs(top))])
+
+
+def elect(
+    search: Search,
+    classes: Sequence[AnswerClass],
+    drawn: int,
+    weigh: Callable[[AnswerClass], float] = lambda c: float(len(c.nodes)),
+    notes: Sequence[str] = (),
+) -> Result:
+    """The result of a vote: the heaviest class, represented by its first sample.
+
+    ``drawn`` counts all samples, also those without an answer: they cast no vote but stay in the denominator of the
+    confidence, which is the winner's share of samples for a plain count and its share of the weight otherwise.
+    """
+    if not classes:
+        return search.result(None, confidence=0.0, notes=notes)
+    weights = {c.key: weigh(c) for c in classes}
+    winner = next(c for c in classes if c.key == tied_best(search, weights))
+    total = sum(weights.values())
+    plain = all(weights[c.key] == len(c.nodes) for c in classes)
+    share = len(winner.nodes) / drawn if plain else (weights[winner.key] / total if total > 0 else 0.0)
+    votes = [Vote(c.answer, len(c.nodes), weights[c.key]) for c in classes]
+    votes.sort(key=lambda v: -v.weight)
+    return search.result(winner.nodes[0], confidence=share, votes=votes, notes=notes, answer=winner.answer)
+
+
+async def pick(search: Search, nodes: Sequence[Node], values: Sequence[float], notes: Sequence[str] = ()) -> Result:
+    """The node with the largest value; equal ones are decided between their answers by seed, then by seed order.
+
+    Nodes without an answer are chosen only if no node has one.
+    """
+    if not nodes:
+        return search.result(None, confidence=None, notes=notes)
+    keyed: dict[str, list[tuple[float, Node]]] = {}
+    for node, value in zip(nodes, values, strict=True):
+        found = await search.answer(node)
+        if found is not None:
+            keyed.setdefault(search.reading.key(found.value), []).append((value, node))
+    if not keyed:
+        return search.result(nodes[0], notes=notes)
+    best = {key: max(value for value, _ in group) for key, group in keyed.items()}
+    winner = tied_best(search, best)
+    node = next(node for value, node in keyed[winner] if value == best[winner])
+    votes = [Vote(_first_answer(group), len(group), best[key]) for key, group in keyed.items()]
+    votes.sort(key=lambda v: -v.weight)
+    return search.result(node, votes=votes, notes=notes)
+
+
+def _first_answer(group: Sequence[tuple[float, Node]]) -> str:
+    found = group[0][1].found
+    assert found is not None
+    return found.value

@@ -1,0 +1,1 @@
+"""Text out of models: local, openai (servers), replay (recorded samples), scripted (the test double)."""

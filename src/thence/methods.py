@@ -1,0 +1,481 @@
+"""THE MAP: every name a user can write, what it is, its paper, and where it lives.
+
+``thence methods``, the index in the docs and the parser below are made of these tables. This is the only place where
+strings become objects: ``self-consistency(n=16)``, ``best-of-n(n=8, verifier=judge:NAME@URL)``, ``hf:PATH``.
+
+Grammar: ``name`` or ``name(key=value, …)``. Values with ``,()=`` or blanks are quoted ("…" or '…'). ``n={4,16,64}`` is
+a grid: the product of all grids in one text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from .core.errors import UsageError
+from .core.protocols import Generator, PromptStyle, Strategy, Task, Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the map."""
+
+    name: str
+    kind: Literal["strategy", "prompt", "verifier", "task", "model"]
+    where: str  # "module:Class"
+    what: str
+    paper: str = ""
+
+
+def _row(kind: str, name: str, where: str, what: str, paper: str = "") -> Method:
+    return Method(name, cast(Any, kind), f"thence.{where}", what, paper)
+
+
+METHODS: tuple[Method, ...] = (
+    _row("strategy", "greedy", "strategies.greedy:Greedy", "the most likely token at every step"),
+    _row(
+        "strategy",
+        "repeated-sampling",
+        "strategies.repeated_sampling:RepeatedSampling",
+        "n samples; coverage (pass@k), the first one answers",
+        "2407.21787",
+    ),
+    _row(
+        "strategy",
+        "self-consistency",
+        "strategies.self_consistency:SelfConsistency",
+        "vote of n samples: counted, or weighted by probability or confidence",
+        "2203.11171",
+    ),
+    _row(
+        "strategy",
+        "adaptive-consistency",
+        "strategies.adaptive_consistency:AdaptiveConsistency",
+        "vote that stops when the leader is safe (Beta posterior)",
+        "2305.11860",
+    ),
+    _row(
+        "strategy",
+        "esc",
+        "strategies.esc:EarlyStoppingConsistency",
+        "vote that stops after a unanimous window",
+        "2401.10480",
+    ),
+    _row(
+        "strategy",
+        "cot-decoding",
+        "strategies.cot_decoding:CoTDecoding",
+        "branch on the first token, keep the path sure of its answer",
+        "2402.10200",
+    ),
+    _row(
+        "strategy",
+        "confidence",
+        "strategies.confidence:ConfidenceSelection",
+        "the sample the model itself is surest of",
+    ),
+    _row(
+        "strategy",
+        "best-of-n",
+        "strategies.best_of_n:BestOfN",
+        "the sample a verifier likes most, or a vote weighted by it",
+        "2110.14168",
+    ),
+    _row("prompt", "bare", "prompts.styles:Bare", "the question alone"),
+    _row("prompt", "direct", "prompts.styles:Direct", "only the answer"),
+    _row("prompt", "cot", "prompts.styles:ChainOfThought", "think step by step, one call", "2205.11916"),
+    _row(
+        "prompt",
+        "zero-shot-cot",
+        "prompts.styles:ZeroShotCoT",
+        "the trigger begins the reply, a second call reads the answer",
+        "2205.11916",
+    ),
+    _row("prompt", "few-shot-cot", "prompts.styles:FewShotCoT", "worked exemplars first", "2201.11903"),
+    _row(
+        "prompt",
+        "supervised-cot",
+        "prompts.styles:SupervisedCoT",
+        "what to write at each step, by family of problem",
+        "2410.14198",
+    ),
+    _row(
+        "prompt",
+        "chain-of-draft",
+        "prompts.styles:ChainOfDraft",
+        "a short draft of each step; limit=N cuts it",
+        "2502.18600",
+    ),
+    _row("verifier", "logprob", "verifiers.basic:LogProb", "probability per token of the text"),
+    _row("verifier", "agreement", "verifiers.basic:Agreement", "share of samples with the same answer", "2203.11171"),
+    _row("verifier", "judge", "verifiers.judge:Judge", "judge:NAME@URL, a model asked for a number"),
+    _row("task", "wordproblems", "tasks.wordproblems_task:WordProblemsTask", "built-in word problems of known truth"),
+    _row("task", "gsm8k", "tasks.gsm8k:Gsm8k", "grade-school mathematics; file=PATH or the hub", "2110.14168"),
+    _row("task", "jsonl", "tasks.jsonl:Jsonl", "your own file; columns named by question=, answer=, id="),
+    _row("model", "acorn", "generators.local:load_local", "the embedded model"),
+    _row("model", "hf", "generators.local:load_local", "hf:NAME_OR_PATH, any causal model in process"),
+    _row("model", "openai", "generators.openai:OpenAIGenerator", "openai:NAME@URL, any OpenAI-compatible server"),
+    _row("model", "replay", "generators.replay:ReplayGenerator", "replay:FILE, recorded samples"),
+)
+ACORN = Path(__file__).parent / "acorn"
+LATER = {"prm": "process reward models", "orm": "outcome reward models"}
+
+
+def named(kind: str) -> dict[str, Method]:
+    """All rows of one kind by name."""
+    return {m.name: m for m in METHODS if m.kind == kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A parsed ``name(key=value, …)``."""
+
+    name: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        if not self.arguments:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={_quoted(v)}' for k, v in self.arguments)})"
+
+
+def _quoted(value: str) -> str:
+    if value and not any(c in value for c in ",()={}\"' \t"):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def parse(text: str) -> list[Spec]:
+    """Read one text; a grid gives several specs, in order. UsageError says where it went wrong."""
+    text = text.strip()
+    name, paren, rest = text.partition("(")
+    if not paren:
+        if not name or any(c in name for c in ",)={}\"' "):
+            raise UsageError(f"{text!r} is no method; write a name or name(key=value, …)")
+        return [Spec(name)]
+    if not rest.endswith(")"):
+        raise UsageError(f"{text!r} does not end with ')'; write name(key=value, …), with shell quotes around it")
+    keys: list[str] = []
+    choices: list[list[str]] = []
+    for part in _split(rest[:-1], text):
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"{text!r}: {part.strip()!r} is no key=value")
+        if key in keys:
+            raise UsageError(f"{text!r}: {key} is given twice")
+        keys.append(key)
+        choices.append(_values(value.strip(), text))
+    return [Spec(name.strip(), tuple(zip(keys, row, strict=True))) for row in itertools.product(*choices)]
+
+
+def _values(value: str, text: str) -> list[str]:
+    if value.startswith("{") and value.endswith("}"):
+        options = [_unquoted(v.strip()) for v in _split(value[1:-1], text)]
+        if not options:
+            raise UsageError(f"{text!r}: an empty grid {{}}")
+        return options
+    return [_unquoted(value)]
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    return value
+
+
+def _split(text: str, whole: str) -> list[str]:
+    """Split at commas outside quotes and brackets."""
+    parts, depth, quote, start = [], 0, "", 0
+    for i, c in enumerate(text):
+        if quote:
+            if c == quote and text[i - 1] != "\\":
+                quote = ""
+        elif c in "\"'":
+            quote = c
+        elif c in "({":
+            depth += 1
+        elif c in ")}":
+            depth -= 1
+            if depth < 0:
+                raise UsageError(f"{whole!r}: a closing {c!r} too many")
+        elif c == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    if quote or depth:
+        raise UsageError(f"{whole!r}: a quote or bracket is not closed")
+    parts.append(text[start:])
+    return [p for p in parts if p.strip()]
+
+
+def one(text: str, kind: str) -> Spec:
+    """The single spec in ``text``; a grid is an error here."""
+    specs = parse(text)
+    if len(specs) != 1:
+        raise UsageError(f"{text!r} is a grid of {len(specs)}; a single {kind} is needed here (grids: thence compare)")
+    return specs[0]
+
+
+def near(name: str, known: Sequence[str], what: str) -> str:
+    """Text that lists what a mistyped name may have meant."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"unknown {what} {name!r}; did you mean {' or '.join(close)}?"
+    return f"unknown {what} {name!r}; known are {', '.join(sorted(known))}"
+
+
+def _import(where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def build(cls: Callable[..., Any], spec: Spec) -> Any:
+    """Call ``cls`` with the spec's arguments, each converted to the type of the parameter it names."""
+    parameters = _parameters(cls)
+    values: dict[str, Any] = {}
+    for key, value in spec.arguments:
+        field = key.replace("-", "_")
+        if field not in parameters:
+            raise UsageError(f"{spec.name}: {near(key, list(parameters), 'parameter')}")
+        values[field] = convert(value, parameters[field], f"{spec.name}: {key}")
+    absent = [p for p in _required(cls) if p not in values]
+    if absent:
+        raise UsageError(f"{spec.name} needs {', '.join(f'{p}=…' for p in absent)}")
+    return cls(**values)
+
+
+def _parameters(cls: Callable[..., Any]) -> dict[str, Any]:
+    if is_dataclass(cls):
+        hints = get_type_hints(cls)
+        return {f.name: hints[f.name] for f in fields(cls) if f.init}
+    target = cls.__init__ if isinstance(cls, type) else cls
+    return {k: v for k, v in get_type_hints(target).items() if k not in ("return", "self")}
+
+
+def _required(cls: Callable[..., Any]) -> list[str]:
+    if not is_dataclass(cls):
+        return []
+    return [f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING]
+
+
+def convert(value: str, hint: Any, what: str) -> Any:
+    """A string as the type ``hint``; UsageError names the parameter, the value and what would do."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value in get_args(hint):
+            return value
+        raise UsageError(f"{what} is {value!r}; it must be one of {', '.join(map(str, get_args(hint)))}")
+    if origin in (Union, UnionType):
+        inner = [h for h in get_args(hint) if h is not NoneType]
+        return None if value.lower() == "none" and NoneType in get_args(hint) else convert(value, inner[0], what)
+    if hint is bool:
+        if value.lower() in ("true", "yes", "1", "on", "false", "no", "0", "off"):
+            return value.lower() in ("true", "yes", "1", "on")
+        raise UsageError(f"{what} is {value!r}; it must be true or false")
+    if hint in (int, float):
+        try:
+            return hint(value)
+        except ValueError:
+            raise UsageError(f"{what} is {value!r}; it must be {'a whole' if hint is int else 'a'} number") from None
+    if hint is Verifier:
+        return verifier(value)
+    if hint is str or hint is Any:
+        return value
+    if hint is Path:
+        return Path(value)
+    raise UsageError(f"{what} cannot be given as text; build it in Python")
+
+
+def strategy(text: str) -> Strategy:
+    """``self-consistency(n=16)``, ``path.py:Class(…)``, or the name of an installed entry point."""
+    spec = one(text, "strategy")
+    return cast(Strategy, build(_strategy_class(spec.name), spec))
+
+
+def strategies(text: str) -> list[tuple[str, Strategy]]:
+    """All strategies of a grid, each with its canonical text."""
+    return [(str(s), cast(Strategy, build(_strategy_class(s.name), s))) for s in parse(text)]
+
+
+def canonical(text: str) -> str:
+    """The one way to write this spec: no needless blanks or quotes, arguments in the order given."""
+    return ";".join(str(s) for s in parse(text))
+
+
+def _strategy_class(name: str) -> Callable[..., Any]:
+    rows = named("strategy")
+    if name in rows:
+        return cast(Callable[..., Any], _import(rows[name].where))
+    if ".py:" in name:
+        return cast(Callable[..., Any], from_file(name))
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="thence.strategies"):
+        if point.name == name:
+            return cast(Callable[..., Any], point.load())
+    raise UsageError(near(name, list(rows), "strategy"))
+
+
+def from_file(where: str) -> Any:
+    """The object ``path.py:name`` of a user's own file, or ``module:name`` importable from here."""
+    path, _, attribute = where.rpartition(":")
+    try:
+        if path.endswith(".py"):
+            file = Path(path).resolve()
+            loader = importlib.util.spec_from_file_location(f"thence_user_{file.stem}", file)
+            if loader is None or loader.loader is None or not file.exists():
+                raise UsageError(f"{path} does not exist; give the path of a Python file")
+            module = importlib.util.module_from_spec(loader)
+            sys.modules[loader.name] = module
+            loader.loader.exec_module(module)
+        else:
+            if "" not in sys.path:
+                sys.path.insert(0, "")
+            module = importlib.import_module(path)
+        return getattr(module, attribute)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def prompt(text: str) -> PromptStyle:
+    """A style by name with arguments, or a prompt file."""
+    if Path(text).suffix in (".txt", ".json", ".md") or Path(text).is_file():
+        from .prompts.styles import FromFile
+
+        return FromFile.read(text)
+    spec = one(text, "prompt")
+    rows = named("prompt")
+    if spec.name not in rows:
+        raise UsageError(near(spec.name, list(rows), "prompt style") + "; a file is given by its path")
+    return cast(PromptStyle, build(_import(rows[spec.name].where), spec))
+
+
+def verifier(text: str) -> Verifier:
+    """``logprob``, ``agreement`` or ``judge:NAME@URL``."""
+    kind, _, rest = text.partition(":")
+    if kind in LATER:
+        raise UsageError(f"verifier {text!r}: {LATER[kind]} come with a later version; use logprob, agreement or judge")
+    rows = named("verifier")
+    if kind == "judge":
+        from .verifiers.judge import Judge
+
+        spec = rest if rest.partition(":")[0] in ("hf", "openai", "acorn", "replay") else f"openai:{rest}"
+        return Judge(model(spec), rest)
+    spec_ = one(text, "verifier")
+    if spec_.name not in rows:
+        raise UsageError(near(spec_.name, list(rows), "verifier"))
+    return cast(Verifier, build(_import(rows[spec_.name].where), spec_))
+
+
+def task(text: str) -> Task:
+    """``wordproblems(level=3)``, ``gsm8k(file=PATH)``, ``jsonl(file=PATH, …)``, or a path to such a file."""
+    if "(" not in text and Path(text).suffix in (".jsonl", ".json", ".csv", ".gz"):
+        return cast(Task, build(_import(named("task")["jsonl"].where), Spec("jsonl", (("file", text),))))
+    spec = one(text, "task")
+    rows = named("task")
+    if spec.name not in rows:
+        raise UsageError(near(spec.name, list(rows), "task"))
+    return cast(Task, build(_import(rows[spec.name].where), spec))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How to load a model or reach a server; each model reads the options that concern it.
+
+    ``key_var`` names the environment variable that holds a server's key; ``headers`` and ``extra_body`` are sent with
+    every request. Keys are never stored.
+    """
+
+    dtype: str | None = None
+    device: str | None = None
+    exact: bool | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    max_connections: int | None = None
+    endpoint: Literal["chat", "completions"] = "chat"
+    key_var: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    extra_body: tuple[tuple[str, Any], ...] = ()
+    timeout: float | None = None
+    seed: int = 0
+
+
+def model(text: str, options: ModelOptions | None = None) -> Generator:
+    """``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL``, ``replay:FILE#source=NAME``."""
+    o = options or ModelOptions()
+    kind, _, rest = text.partition(":")
+    rows = named("model")
+    if kind not in rows:
+        hint = f"; for a local checkpoint write hf:{text}" if "/" in text or Path(text).exists() else ""
+        raise UsageError(near(kind, list(rows), "model") + hint)
+    if kind != "acorn" and not rest:
+        raise UsageError(f"model {text!r} is not complete; write {rows[kind].what.split(',')[0]}")
+    if kind == "openai":
+        return _server(rest, o)
+    where = _import(rows[kind].where)
+    if kind == "replay":
+        return cast(Generator, where.open(rest, seed=o.seed))
+    path = str(ACORN) if kind == "acorn" else rest
+    return cast(
+        Generator,
+        where(
+            path,
+            dtype=o.dtype,
+            device=o.device,
+            exact=o.exact,
+            trust_remote_code=o.trust_remote_code,
+            allow_pickle=o.allow_pickle,
+        ),
+    )
+
+
+def _server(rest: str, o: ModelOptions) -> Generator:
+    name, at, url = rest.partition("@")
+    if not at or not name or not url.startswith(("http://", "https://")):
+        raise UsageError(f"model 'openai:{rest}' is not NAME@URL; write e.g. openai:qwen@http://127.0.0.1:8000/v1")
+    more: dict[str, Any] = {}
+    if o.max_connections is not None:
+        more["max_connections"] = o.max_connections
+    if o.timeout is not None:
+        more["timeout"] = o.timeout
+    key = None
+    if o.key_var is not None:
+        key = os.environ.get(o.key_var)
+        if key is None:
+            raise UsageError(f"--key-var names {o.key_var}, which is not set; export it with the server's key")
+    return cast(
+        Generator,
+        _import(named("model")["openai"].where)(
+            name, url, key=key, headers=dict(o.headers), extra_body=dict(o.extra_body), endpoint=o.endpoint, **more
+        ),
+    )
+
+
+def table() -> list[Mapping[str, object]]:
+    """The whole map as plain rows, parameters included, for ``thence methods --json``."""
+    rows: list[Mapping[str, object]] = []
+    for m in METHODS:
+        shown: dict[str, object] = {}
+        if m.kind in ("strategy", "prompt"):
+            shown = _shown_parameters(_import(m.where))
+        rows.append({"name": m.name, "kind": m.kind, "what": m.what, "paper": m.paper, "parameters": shown})
+    return rows
+
+
+def _shown_parameters(cls: Any) -> dict[str, object]:
+    return {
+        f.name: None if f.default is MISSING else f.default
+        for f in fields(cls)
+        if f.init and f.name not in ("instruction", "trigger", "ask")
+    }

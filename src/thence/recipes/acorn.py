@@ -1,0 +1,525 @@
+"""acorn: the small language model inside thence, trained from nothing on the package's own word problems.
+
+This file is the whole recipe, top to bottom: vocabulary, data mixture, network, optimiser, loop, export, measurement.
+One CPU thread and about an hour are enough; a GPU is used when ``device="cuda"`` is given.
+
+Why it is built this way (pilots in docs/acorn.md):
+
+* a closed vocabulary of whole words and single digits: a BPE of 200 pieces learnt next to nothing in the same time;
+* small batches and a loss on the solution only, never on the question;
+* Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; scaled to AdamW's update size as in Liu et
+  al. 2025, arXiv:2502.16982) on the matrices, AdamW on embeddings and norms; linear warm-down to zero.
+
+The network is Qwen3's (RMSNorm also on queries and keys, RoPE, SwiGLU), written out here because the library's own
+forward pass is several times slower at this size; ``export`` renames the weights, so any Qwen3 loader reads them.
+
+It is imperfect on purpose: good enough that sampling finds the right answer, not good enough that greedy does.
+
+Not covered: several devices, mixed precision, packing of several problems into one row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from thence.tasks.wordproblems import (
+    ITEMS,
+    NAMES,
+    RELATIVES,
+    WORDS,
+    WordProblem,
+    WordProblems,
+    draw_problem,
+    extract_answer,
+    render_solution,
+)
+
+# --- vocabulary ------------------------------------------------------------------------------------------------------
+
+SPECIAL = ["[UNK]", "<pad>", "<eos>", "<think>", "</think>", "<pause>", "<step>"]
+SYMBOLS = list('0123456789+-*/=:;,.?"()[]{}!%$&#@') + ["\n", " ", "####", " ####", "<<", " <<", ">>", ' "', " ("]
+# Words inside a sentence: with a leading space only.
+INNER = (
+    "has have had as many much than more fewer less times twice half of all each every and or in total together now "
+    "how does do did get gets gives loses buys sells for dollars to the we I me my is are was it its he she they them "
+    "not only answer think step steps by but keep a short draft words most at write after person turn name equation "
+    "between word last letter letters joined join take them from this that what first then so with on if be can "
+    "arabic numerals same new left right number numbers both other one two three four five"
+).split()
+# Words that open a sentence or a line: with and without a leading space.
+OPENING = (
+    "How Then Think Give For Write Take Therefore Let's Total There Each What If So Now Q A I We My The You It Who And"
+).split()
+# Reserved for later work (units, templates, verdicts, critiques, programs), so that the vocabulary need not change.
+RESERVED_INNER = (
+    "ok bad correct wrong yes no true false check error because step left costs cents minutes hours days kilograms "
+    "metres boxes per eats finds sum difference price return print def int answer= plan solve problem solution"
+).split()
+RESERVED_OPENING = (
+    "Check Backtrack Wait Alternative Step Yes No Answer Question Plan Verify Correct Wrong Error Hint Hmm Program "
+    "System User True False def return print"
+).split()
+RESERVED_TOKENS = ["arabic", " =", " +", " -", " *", " /", "\n    ", "    ", "==", "!=", "k:", "_", "'", " ?", "->", " ->", "|"]
+
+
+def vocabulary() -> list[str]:
+    """All token strings, ids in order, padded to a multiple of 64. Decoding is their plain concatenation."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    tokens = [*SPECIAL, *SYMBOLS, *letters, *(f" {letter}" for letter in letters)]
+    names = [*NAMES, *WORDS, *(relative.capitalize() for relative in RELATIVES)]
+    for word in [*names, *OPENING, *RESERVED_OPENING]:
+        tokens += [word, f" {word}"]
+    tokens += [f" {word}" for word in [*ITEMS, *RELATIVES, *INNER, *RESERVED_INNER]]
+    tokens += RESERVED_TOKENS
+    tokens = list(dict.fromkeys(tokens))
+    unused = -len(tokens) % 64
+    return tokens + [f"<reserved_{index}>" for index in range(unused)]
+
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}{{ message['content'] + '\\n' }}"
+    "{%- elif message['role'] == 'user' -%}{{ 'Q: ' + message['content'] + '\\n' }}"
+    "{%- elif loop.last and continue_final_message is defined and continue_final_message -%}"
+    "{{ 'A: ' + message['content'] }}"
+    "{%- else -%}{{ 'A: ' + message['content'] + '\\n\\n' }}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ 'A:' }}{%- endif -%}"
+)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words with their leading space, single digits, and ``[UNK]`` for everything else.
+
+    A number is never one piece with the space before it: after a bare question a direct answer therefore begins with
+    the lone space and a chain of thought with a word, and branching on the first token tells them apart. The joined
+    letters of last-letter concatenation (`` ya``) are split into letters, recognised as up to nine lower-case letters
+    at the end of a line that are no known word; any other unknown word stays one piece, so that its offsets name it.
+    """
+    tokens = vocabulary()
+    short = sorted({t.strip() for t in tokens if t.strip().isalpha() and t.strip().islower()}, key=len, reverse=True)
+    known = rf"(?: |(?<![A-Za-z]))(?:{'|'.join(short)})(?![A-Za-z'])"
+    run_ends = r"(?=[a-z]{%d,%d}(?:\n|$))"
+    joined = "[a-z]" + run_ends % (0, 8) + "| " + run_ends % (2, 9)
+    symbols = r" ?####| ?<<|>>|\n {4}| {4}|==|!=| ?->| [=+*/?(\"-](?= |$)| \(| \"|k:|answer="
+    pattern = rf"{symbols}|{known}|{joined}| ?[A-Za-z]+(?:'[a-z]+)?|\n|."
+    tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="<pad>",
+        eos_token="<eos>",
+        additional_special_tokens=["<think>", "</think>", "<pause>", "<step>"],
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+COT_INSTRUCTION = "Think step by step."
+DIRECT_INSTRUCTION = "Give only the answer."
+DRAFT_INSTRUCTION = (
+    "Think step by step, but keep only a short draft of each step, five words at most. Write the answer after ####."
+)
+SUPERVISED_INSTRUCTION = (
+    "For each person in turn, write the name and the equation between << and >>. Write the answer after ####."
+)
+SUPERVISED_LETTERS = "For each word in turn, write its last letter. Write the joined letters after ####."
+TRIGGER = " Let's think step by step."
+TRIGGER_ANSWER = "\nTherefore, the answer (arabic numerals) is"
+
+FAMILY_SHARES = {"graph": 0.85, "apples": 0.05, "letters": 0.10}
+LEVEL_SHARES: dict[str, dict[int, float]] = {
+    "graph": {1: 0.10, 2: 0.20, 3: 0.27, 4: 0.21, 5: 0.15, 6: 0.07},
+    "apples": {2: 1.0},
+    "letters": {1: 0.35, 2: 0.3, 3: 0.25, 4: 0.1},
+}
+# Share of training problems per format; see ``render_example``.
+FORMAT_SHARES = {
+    "cot": 0.47,
+    "supervised": 0.10,
+    "draft": 0.13,
+    "direct": 0.08,
+    "bare": 0.12,  # 90 % direct, 10 % CoT
+    "exemplars": 0.08,  # 1 to 3 short solved problems first; the format follows theirs
+    "trigger": 0.02,  # "Let's think step by step.", and its second call
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training row: the model reads ``prompt`` and learns ``solution`` (text without ``<eos>``)."""
+
+    prompt: str
+    solution: str
+
+
+def ask(question: str, instruction: str = "") -> str:
+    """The plain prompt: ``Q: …``, the instruction on its own line, ``A:``."""
+    return f"Q: {question}\n{instruction}\nA:" if instruction else f"Q: {question}\nA:"
+
+
+def _choose(rng: Random, shares: Mapping[str, float]) -> str:
+    return rng.choices(list(shares), list(shares.values()))[0]
+
+
+def _draw(rng: Random, family: str, most: int | None = None) -> WordProblem:
+    """A training problem of the family, its level by ``LEVEL_SHARES``, at most ``most``."""
+    shares = {level: share for level, share in LEVEL_SHARES[family].items() if most is None or level <= most}
+    level = rng.choices(list(shares), list(shares.values()))[0]
+    return draw_problem(rng, family, level, "train", "")
+
+
+def draw_example(rng: Random) -> Example:
+    """One row of the mixture: a family, a level, a format."""
+    family, style = _choose(rng, FAMILY_SHARES), _choose(rng, FORMAT_SHARES)
+    if style == "exemplars":
+        shown = rng.choices(("cot", "direct", "draft"), (5, 4, 1))[0]
+        shots = [_draw(rng, family, 2) for _ in range(rng.randint(1, 3))]
+        head = "".join(f"{ask(shot.question)}{render_solution(shot, shown)}\n\n" for shot in shots)
+        problem = _draw(rng, family, 3)
+        return Example(head + ask(problem.question), render_solution(problem, shown))
+    problem = _draw(rng, family)
+    if style == "bare":
+        written = "direct" if rng.random() < 0.9 else "cot"
+        return Example(ask(problem.question), render_solution(problem, written))
+    cot = render_solution(problem, "cot")
+    if style == "trigger":
+        # After the trigger the solution starts on a new line, so without the leading space.
+        prompt, solution = ask(problem.question) + TRIGGER, "\n" + cot[1:]
+        if rng.random() < 0.5:
+            return Example(prompt, solution)
+        return Example(prompt + solution + TRIGGER_ANSWER, render_solution(problem, "direct"))
+    supervised = SUPERVISED_LETTERS if family == "letters" else SUPERVISED_INSTRUCTION
+    instruction = {
+        "cot": COT_INSTRUCTION,
+        "supervised": supervised,
+        "draft": DRAFT_INSTRUCTION,
+        "direct": DIRECT_INSTRUCTION,
+    }[style]
+    return Example(
+        ask(problem.question, instruction), render_solution(problem, style if style in ("draft", "direct") else "cot")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows padded on the right. ``targets_BT`` is the next token inside the solution, -100 elsewhere."""
+
+    inputs_BT: Tensor
+    targets_BT: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Positions that hold text, the question included."""
+        return int((self.inputs_BT != PAD_ID).sum())
+
+
+PAD_ID, EOS_ID = SPECIAL.index("<pad>"), SPECIAL.index("<eos>")
+POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
+
+
+def encode_example(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], int]:
+    """(ids with ``<eos>``, length of the prompt). Prompt and solution are tokenised apart, as at generation time."""
+    prompt = tokenizer.encode(example.prompt)
+    return [*prompt, *tokenizer.encode(example.solution), EOS_ID], len(prompt)
+
+
+def collate(rows: Sequence[tuple[list[int], int]]) -> Batch:
+    """Shifts by one, pads to the longest row, and masks everything but the solution."""
+    width = max(len(ids) for ids, _ in rows) - 1
+    inputs_BT = torch.full((len(rows), width), PAD_ID)
+    targets_BT = torch.full((len(rows), width), -100)
+    for index, (ids, prompt_length) in enumerate(rows):
+        inputs_BT[index, : len(ids) - 1] = torch.tensor(ids[:-1])
+        targets_BT[index, prompt_length - 1 : len(ids) - 1] = torch.tensor(ids[prompt_length:])
+    return Batch(inputs_BT, targets_BT)
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int, batch_size: int, start: int) -> Iterator[Batch]:
+    """The stream from step ``start`` on. Pool p depends on (seed, p) only, so a resumed run reads the same rows."""
+    pool, skip = divmod(start, POOL)
+    while True:
+        rng = Random(f"acorn-{seed}-{pool}")
+        rows = [encode_example(tokenizer, draw_example(rng)) for _ in range(POOL * batch_size)]
+        rows.sort(key=lambda row: len(row[0]))
+        order = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+        rng.shuffle(order)
+        for chunk in order[skip:]:
+            yield collate(chunk)
+        pool, skip = pool + 1, 0
+
+
+# --- network ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the network; the defaults give 1.3 M parameters outside the embeddings."""
+
+    layers: int = 6
+    width: int = 128
+    heads: int = 4
+    hidden: int = 384
+    rope_theta: float = 10_000.0
+    max_positions: int = 1024
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+EPSILON = 1e-6
+Cache = list[tuple[Tensor, Tensor]]
+
+
+class Layer(nn.Module):
+    """One Qwen3 block. Matrices of equal shape are stacked: one product in the forward pass, one step in Muon."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        d, h = shape.width, shape.hidden
+        self.heads = shape.heads
+        self.compute = torch.float32  # dtype of the products; weights, residual stream and gradients stay float32
+        self.attention_norm = nn.Parameter(torch.ones(d))
+        self.mlp_norm = nn.Parameter(torch.ones(d))
+        self.q_norm = nn.Parameter(torch.ones(shape.head_width))
+        self.k_norm = nn.Parameter(torch.ones(shape.head_width))
+        self.qkv = nn.Parameter(torch.empty(3, d, d).uniform_(-1, 1) * (3 / d) ** 0.5)
+        self.out = nn.Parameter(torch.zeros(1, d, d))
+        self.gate_up = nn.Parameter(torch.empty(2, h, d).uniform_(-1, 1) * (3 / d) ** 0.5)
+        self.down = nn.Parameter(torch.zeros(1, d, h))
+
+    def forward(
+        self, x_BTD: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        batch, length, width = x_BTD.shape
+        low = self.compute
+        normed = F.rms_norm(x_BTD, (width,), self.attention_norm, EPSILON).to(low)
+        qkv = F.linear(normed, self.qkv.view(3 * width, width).to(low)).view(batch, length, 3, self.heads, -1)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        q = rotate(F.rms_norm(q, (q.shape[-1],), self.q_norm.to(low), EPSILON), cos, sin)
+        k = rotate(F.rms_norm(k, (k.shape[-1],), self.k_norm.to(low), EPSILON), cos, sin)
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+        # Written out: at rows this short the library's fused attention is several times slower to train on a CPU.
+        scores = (q @ k.mT) * q.shape[-1] ** -0.5 + mask
+        mixed = scores.softmax(-1, dtype=torch.float32).to(low) @ v
+        x_BTD = x_BTD + F.linear(mixed.transpose(1, 2).reshape(batch, length, width), self.out[0].to(low))
+        normed = F.rms_norm(x_BTD, (width,), self.mlp_norm, EPSILON).to(low)
+        gate, up = F.linear(normed, self.gate_up.view(-1, width).to(low)).chunk(2, -1)
+        return x_BTD + F.linear(F.silu(gate) * up, self.down[0].to(low)), (k, v)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding on the two halves of a head (Su et al. 2021, arXiv:2104.09864)."""
+    first, second = x.chunk(2, -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+
+
+class Acorn(nn.Module):
+    """Qwen3 in its plainest form; ``export`` writes the same weights under the library's names."""
+
+    def __init__(self, shape: Shape, vocab: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Parameter(torch.randn(vocab, shape.width) * 0.1)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.final_norm = nn.Parameter(torch.ones(shape.width))
+        self.head = nn.Parameter(torch.zeros(vocab, shape.width))
+        half = shape.head_width // 2
+        angle = torch.outer(
+            torch.arange(shape.max_positions).float(), shape.rope_theta ** -(torch.arange(half).float() / half)
+        )
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """Hidden states of right-padded rows, for training."""
+        length = ids_BT.shape[1]
+        low = self.layers[0].compute
+        cos, sin = self.get_buffer("cos")[:length].to(low), self.get_buffer("sin")[:length].to(low)
+        mask = torch.full((length, length), -torch.inf, device=ids_BT.device, dtype=low).triu(1)
+        x = F.embedding(ids_BT, self.embed)
+        for layer in self.layers:
+            x, _ = layer(x, cos, sin, mask, None)
+        return F.rms_norm(x, (self.shape.width,), self.final_norm, EPSILON)
+
+    def step(
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor, cache: Cache | None
+    ) -> tuple[Tensor, Cache]:
+        """Logits of the last position and the extended cache, for sampling; ``mask_BTS`` is true where attended."""
+        cos = self.get_buffer("cos")[positions_BT][:, None]
+        sin = self.get_buffer("sin")[positions_BT][:, None]
+        x, extended = F.embedding(ids_BT, self.embed), []
+        for index, layer in enumerate(self.layers):
+            x, pair = layer(x, cos, sin, mask_BTS[:, None], cache[index] if cache else None)
+            extended.append(pair)
+        return F.linear(F.rms_norm(x[:, -1], (self.shape.width,), self.final_norm, EPSILON), self.head), extended
+
+
+def solution_loss(model: Acorn, hidden: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    """Mean cross-entropy over the solution tokens; the head runs on those positions only."""
+    targets = batch.targets_BT.flatten()
+    chosen = (targets != -100).nonzero().squeeze(1)
+    states = hidden(batch.inputs_BT).flatten(0, 1)
+    return F.cross_entropy(F.linear(states[chosen], model.head), targets[chosen])
+
+
+# --- optimiser -------------------------------------------------------------------------------------------------------
+
+
+class Muon:
+    """Momentum, orthogonalised by five Newton-Schulz steps, on the stacked matrices (..., rows, columns).
+
+    All matrices of one shape (up to transposition) go through one batched product. The update is scaled by
+    0.2 sqrt(max(rows, columns)), so that learning rates are those of AdamW (arXiv:2502.16982, eq. 4).
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], momentum: float = 0.95) -> None:
+        self.parameters, self.momentum = list(parameters), momentum
+        self.velocity = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        groups: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = {}
+        for parameter, velocity in zip(self.parameters, self.velocity, strict=True):
+            assert parameter.grad is not None
+            velocity.lerp_(parameter.grad, 1 - self.momentum)
+            update = parameter.grad.lerp(velocity, self.momentum)
+            rows, columns = sorted(parameter.shape[-2:])
+            groups.setdefault((rows, columns), []).append((parameter, update))
+        for (_, columns), members in groups.items():
+            flat = [u if u.shape[-2] <= u.shape[-1] else u.mT for _, u in members]
+            ortho = orthogonalise(torch.cat(flat))
+            for (parameter, update), part in zip(members, ortho.split([len(u) for u in flat]), strict=True):
+                part = part if update.shape[-2] <= update.shape[-1] else part.mT
+                parameter.add_(part, alpha=-learning_rate * 0.2 * columns**0.5)
+
+    def state_dict(self) -> list[Tensor]:
+        return self.velocity
+
+    def load_state_dict(self, state: Sequence[Tensor]) -> None:
+        for velocity, saved in zip(self.velocity, state, strict=True):
+            velocity.copy_(saved)
+
+
+def orthogonalise(x: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix to each x (rows <= columns), roughly: quintic Newton-Schulz, five steps."""
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.float()
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AcornConfig:
+    """One training run. ``steps`` fixes the learning-rate schedule; a resumed run must keep it."""
+
+    out: Path = Path("out/acorn")
+    steps: int = 10_000
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    warmup: int = 100
+    warm_down: float = 0.5  # share of the steps, at the end, over which the learning rate falls to zero
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    bfloat16: bool = True  # dtype of the products; half as fast as float32 on a CPU without AVX-512
+    compile: bool = False  # torch.compile: 1.25 times as fast after a minute
+    save_every: int = 500
+    shape: Shape = field(default_factory=Shape)
+
+
+def learning_rate(config: AcornConfig, step: int) -> float:
+    """Linear warm-up, constant, linear warm-down to zero."""
+    up = (step + 1) / config.warmup
+    down = (config.steps - step) / (config.warm_down * config.steps)
+    return config.learning_rate * min(1.0, up, down)
+
+
+def train_acorn(config: AcornConfig) -> Path:
+    """Trains (or continues) and returns the directory with the exported model.
+
+    ``config.out/checkpoint.pt`` is replaced every ``save_every`` steps; a run that finds one continues from it and,
+    on the same machine, ends in the same weights as an uninterrupted one.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    tokenizer = build_tokenizer()
+    model = Acorn(config.shape, len(tokenizer)).to(config.device)
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 3]
+    muon = Muon(matrices)
+    adam = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.ndim < 3], betas=(0.9, 0.95), weight_decay=0.0
+    )
+    for layer in model.layers:
+        layer.compute = torch.bfloat16 if config.bfloat16 else torch.float32
+    hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
+    start, tokens, seconds, digest = 0, 0, 0.0, ""
+    checkpoint = config.out / "checkpoint.pt"
+    config.out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        model.load_state_dict(saved["model"])
+        muon.load_state_dict(saved["muon"])
+        adam.load_state_dict(saved["adam"])
+        start, tokens, seconds, digest = saved["step"], saved["tokens"], saved["seconds"], saved["digest"]
+        print(f"continuing from step {start}", flush=True)
+    stream = batches(tokenizer, config.seed, config.batch_size, start)
+    clock, recent = time.monotonic() - seconds, torch.zeros(())
+    for step in range(start, config.steps):
+        batch = next(stream)
+        # A chain of hashes over the rows read so far: two runs with equal digests have read the same data.
+        digest = hashlib.sha256(digest.encode() + batch.inputs_BT.numpy().tobytes()).hexdigest()
+        tokens += batch.tokens
+        batch = Batch(batch.inputs_BT.to(config.device), batch.targets_BT.to(config.device))
+        loss = solution_loss(model, hidden, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        rate = learning_rate(config, step)
+        for group in adam.param_groups:
+            group["lr"] = rate
+        adam.step()
+        muon.step(rate)
+        model.zero_grad()
+        recent += loss.detach().cpu()
+        if (step + 1) % 100 == 0:
+            seconds = time.monotonic() - clock
+            print(f"step {step + 1} loss {recent / 100:.4f} tokens {tokens} seconds {seconds:.0f}", flush=True)
+            recent.zero_()
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            state = {
+                "model": model.state_dict(),
+                "muon": muon.state_dict(),
+                "adam": adam.state_dict(),
+                "step": step + 1,
+                "tokens": tokens,
+                "seconds": time.monotonic() - clock,
+                "digest": digest,
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+    return config.out

@@ -1,0 +1,81 @@
+"""CoT-decoding (Wang & Zhou 2024, arXiv:2402.10200): branch on the first token, keep the path sure of its answer.
+
+After a bare question the k most likely *first* tokens are each continued greedily. A path's confidence is
+Delta = mean over the answer's tokens of p(best token) - p(second best), at temperature 1: paths that reason before
+they answer are surer of the answer's tokens than paths that guess. ``select=max`` keeps the path with the largest
+Delta, ``select=aggregate`` the answer with the largest sum of Delta.
+
+Equal texts are one path (two first tokens can lead to the same text); a path without an answer is dropped.
+Differs from the paper: k = 0 there names the greedy path; here k counts the paths, the greedy one included.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from thence.core.completion import Ability
+from thence.core.errors import UsageError
+from thence.core.search import Result, Search
+from thence.core.tree import Found, Node
+from thence.core.votes import elect, pick
+
+
+@dataclass(frozen=True, slots=True)
+class CoTDecoding:
+    """``k`` first tokens, each continued greedily."""
+
+    k: int = 10
+    select: Literal["max", "aggregate"] = "max"
+
+    default_prompt = "bare"
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"cot-decoding: k is {self.k}; it must be at least 1")
+
+    @property
+    def width(self) -> int:
+        """Paths per problem."""
+        return self.k
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Branching on the first token, and the two best probabilities at each position."""
+        return frozenset({Ability.FIRST_TOKEN, Ability.TOP2})
+
+    async def solve(self, search: Search) -> Result:
+        """Branch, continue, compare how sure each path is of its answer."""
+        greedy = replace(search.sampling.greedy(), top2=True)
+        branches = [replace(greedy, first_rank=rank) for rank in range(self.k)]
+        paths = list({n.index: n for n in await search.expand(sampling=branches)}.values())
+        sure: dict[int, float] = {}
+        for node in paths:
+            if (found := await search.answer(node)) is not None:
+                sure[node.index] = delta(search, found)
+        kept = [n for n in paths if n.index in sure]
+        notes = [branch_line(rank, n, sure.get(n.index)) for rank, n in enumerate(paths)]
+        if self.select == "max" or not kept:
+            result = await pick(search, kept, [sure[n.index] for n in kept], notes)
+            result.confidence = sure[result.node.index] if result.node is not None else None
+            return result
+        classes = await search.classes(kept)
+        return elect(search, classes, len(kept), lambda c: sum(sure[n.index] for n in c.nodes), notes)
+
+
+def delta(search: Search, found: Found) -> float:
+    """Mean gap between the two best probabilities over the tokens of an answer; 0 for an answer without tokens."""
+    top2 = search.tree.nodes[found.node].completion.top2
+    if top2 is None or found.tokens is None or found.tokens[0] >= found.tokens[1]:
+        return 0.0
+    gaps = [math.exp(best) - math.exp(second) for best, second in top2[found.tokens[0] : found.tokens[1]]]
+    return sum(gaps) / len(gaps)
+
+
+def branch_line(rank: int, node: Node, sure: float | None) -> str:
+    """One line about a branch: first token, Delta, answer."""
+    first_end = node.completion.ends[0] if node.completion.ends else 0
+    answer = node.found.value if node.found is not None else "no answer"
+    shown = "-" if sure is None else f"{sure:.3f}"
+    return f"branch {rank}: first token {node.text[:first_end]!r}, delta {shown}, answer {answer}"

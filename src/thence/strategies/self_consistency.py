@@ -1,0 +1,85 @@
+"""Self-consistency (Wang et al. 2022, arXiv:2203.11171): sample n solutions, answer with the most frequent answer.
+
+Greedy decoding finds the most likely *text*; what is wanted is the most likely *answer*,
+argmax_a sum over texts y that end in a of P(y). Samples arrive in proportion to P(y), so counting them estimates that
+sum without bias. The paper's other weights are here to be compared: ``prob`` multiplies each vote by the text's
+probability exp(sum log p) (which estimates sum of p squared and favours short texts), ``prob-norm`` by
+exp(mean log p); ``aggregate=avg`` takes the mean weight of a class instead of its sum, which ignores counts and lets
+one lucky rare answer win (22.1 % against 74.4 % in the paper's table for PaLM-540B on GSM8K).
+``confidence`` weighs a vote by exp(mean log p) over the answer's own tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from thence.core.completion import Ability
+from thence.core.errors import UsageError
+from thence.core.search import AnswerClass, Result, Search
+from thence.core.tree import Node
+from thence.core.votes import elect
+
+Weight = Literal["count", "prob", "prob-norm", "confidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class SelfConsistency:
+    """A vote of ``n`` samples; samples without an answer do not vote but count in the confidence's denominator."""
+
+    n: int = 16
+    weight: Weight = "count"
+    aggregate: Literal["sum", "avg"] = "sum"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"self-consistency: n is {self.n}; it must be at least 1")
+
+    @property
+    def width(self) -> int:
+        """Samples per problem."""
+        return self.n
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Log-probabilities, unless votes are counted."""
+        return frozenset() if self.weight == "count" else frozenset({Ability.LOGPROBS})
+
+    async def solve(self, search: Search) -> Result:
+        """Sample, group by answer, elect."""
+        nodes = await search.expand(n=self.n)
+        classes = await search.classes(nodes)
+        if self.weight == "count" and self.aggregate == "sum":
+            return elect(search, classes, len(nodes))
+        return elect(search, classes, len(nodes), self._weigh)
+
+    def _weigh(self, group: AnswerClass) -> float:
+        total = sum(WEIGHTS[self.weight](node) for node in group.nodes)
+        return total / len(group.nodes) if self.aggregate == "avg" else total
+
+
+def _probability(node: Node) -> float:
+    return math.exp(sum(node.completion.logprobs or ()))
+
+
+def _normalised(node: Node) -> float:
+    logprobs = node.completion.logprobs or ()
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 0.0
+
+
+def _answer_probability(node: Node) -> float:
+    found, logprobs = node.found, node.completion.logprobs
+    if found is None or logprobs is None or found.tokens is None or found.node != node.index:
+        return _normalised(node)
+    first, last = found.tokens
+    return math.exp(sum(logprobs[first:last]) / max(1, last - first))
+
+
+WEIGHTS: dict[Weight, Callable[[Node], float]] = {
+    "count": lambda node: 1.0,
+    "prob": _probability,
+    "prob-norm": _normalised,
+    "confidence": _answer_probability,
+}

@@ -1,0 +1,1 @@
+"""Verifiers: numbers for traces, the reference never visible."""
