@@ -34,8 +34,10 @@ def test_jsonl_round_trip(run: RunView, tmp_path: Path) -> None:
     assert rows[1] == {
         "kind": "result", "arm": "a", "seed": 0, "budget": None, "problem": "p", **RECORD, "tree": [{"text": "7"}]
     }  # fmt: skip
-    assert rows[2]["budget"] == 500 and rows[3]["problem"] == "q"
-    assert rows[4]["text"] == TEXT and rows[4]["ids"] == [1, 2]
+    assert rows[2]["budget"] == 500
+    assert rows[3]["problem"] == "q"
+    assert rows[4]["text"] == TEXT
+    assert rows[4]["ids"] == [1, 2]
 
 
 def test_parquet_round_trip(run: RunView, tmp_path: Path) -> None:
@@ -45,10 +47,12 @@ def test_parquet_round_trip(run: RunView, tmp_path: Path) -> None:
     table = parquet.read_table(files[0])
     rows = table.to_pylist()
     assert [r["budget"] for r in rows] == [None, 500]
-    assert json.loads(rows[0]["charged"]) == RECORD["charged"] and json.loads(rows[0]["tree"]) == [{"text": "7"}]
+    assert json.loads(rows[0]["charged"]) == RECORD["charged"]
+    assert json.loads(rows[0]["tree"]) == [{"text": "7"}]
     assert json.loads(table.schema.metadata[b"thence"]) == {"seed": 0}
     (sample,) = parquet.read_table(files[1]).to_pylist()
-    assert sample["text"] == "7 ? is it" and sample["ids"] == [1, 2]
+    assert sample["text"] == "7 ? is it"
+    assert sample["ids"] == [1, 2]
 
 
 def test_errors_say_what_to_do(run: RunView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

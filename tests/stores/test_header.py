@@ -26,7 +26,8 @@ def test_a_refusal_names_exactly_the_differing_fields_with_both_values() -> None
     text = str(said.value)
     assert 'model.dtype is "float32" in the file and "bfloat16" now' in text
     assert "seed is 0 in the file and 3 now" in text
-    assert "identity" not in text and "limit" not in text
+    assert "identity" not in text
+    assert "limit" not in text
     assert "\n" not in text
 
 
@@ -46,7 +47,8 @@ def test_a_grid_grows_by_what_is_new_and_keeps_its_order() -> None:
 
 def test_notes_and_arguments_are_taken_from_now_and_never_refuse() -> None:
     merged = merge(STORED, {**STORED, "notes": {"threads": 1}, "arguments": {"task": "./t"}}, (), PATH)
-    assert merged["notes"] == {"threads": 1} and merged["arguments"] == {"task": "./t"}
+    assert merged["notes"] == {"threads": 1}
+    assert merged["arguments"] == {"task": "./t"}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,11 @@ def test_secret_fields_and_given_secrets_never_survive_cleaning() -> None:
 def test_a_default_path_is_harmless_and_depends_on_what_the_samples_are() -> None:
     header = {"seed": 0, "limit": 5, "notes": {"a": 1}}
     path = default_path("../gsm8k(file=/etc/x)", "openai:m@http://u:hunter2@h/v1", "self-consistency(n=16)", header)
-    assert path.parent == Path("runs") and path.suffix == ".db"
-    assert "hunter2" not in path.name and ".." not in path.name and " " not in path.name
+    assert path.parent == Path("runs")
+    assert path.suffix == ".db"
+    assert "hunter2" not in path.name
+    assert ".." not in path.name
+    assert " " not in path.name
     again = default_path("a", "b", "c", {**header, "limit": 9, "notes": {}})
     assert again == default_path("a", "b", "c", header)
     assert again != default_path("a", "b", "c", {**header, "seed": 1})

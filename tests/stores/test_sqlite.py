@@ -46,13 +46,17 @@ def test_samples_results_trees_and_failures_come_back(tmp_path: Path) -> None:
         run.put_result(cell, "p1", {"answer": "7"}, [{"text": "x"}])
         run.put_failure(cell, "p2", Failure("timeout", "no reply", 3))
     with RunFile.open(path, HEADER) as run:
-        assert run.get("k") == sample("hello") and run.get("other") is None
-        assert run.results(cell) == {"p1": {"answer": "7"}} and run.results(Cell()) == {}
-        assert run.tree(cell, "p1") == [{"text": "x"}] and run.tree(cell, "p2") is None
+        assert run.get("k") == sample("hello")
+        assert run.get("other") is None
+        assert run.results(cell) == {"p1": {"answer": "7"}}
+        assert run.results(Cell()) == {}
+        assert run.tree(cell, "p1") == [{"text": "x"}]
+        assert run.tree(cell, "p2") is None
         assert run.failures(cell) == {"p2": Failure("timeout", "no reply", 3)}
         assert run.cells() == [cell]
         run.put_result(cell, "p2", {"answer": None})
-        assert run.failures(cell) == {} and set(run.results(cell)) == {"p1", "p2"}
+        assert run.failures(cell) == {}
+        assert set(run.results(cell)) == {"p1", "p2"}
 
 
 def test_a_longer_piece_of_a_sample_replaces_a_cut_one_and_never_the_reverse(tmp_path: Path) -> None:
@@ -108,7 +112,8 @@ def test_kill_9_at_random_moments_loses_nothing_older_than_a_second(tmp_path: Pa
         with RunView(path) as view:
             results = view.results(Cell())
             for i in old:
-                assert view.get(f"k{i}") is not None and results[str(i)] == {"i": i}
+                assert view.get(f"k{i}") is not None
+                assert results[str(i)] == {"i": i}
         with RunFile.open(path, {"model": "m"}) as run:  # the dead process's lock is gone
             assert run.sample_count() >= len(old)
     with RunView(path) as view:
@@ -148,23 +153,29 @@ def test_a_changed_version_or_commit_is_recorded_and_warned_about(
     now = {**headers.provenance(), "thence": "99.0", "commit": "abc"}
     monkeypatch.setattr("thence.stores.sqlite.provenance", lambda: now)
     with RunFile.open(path, HEADER) as run:
-        assert len(run.warnings) == 2 and "99.0" in run.warnings[0] and "abc" in run.warnings[1]
+        assert len(run.warnings) == 2
+        assert "99.0" in run.warnings[0]
+        assert "abc" in run.warnings[1]
         sessions = run.sessions()
     assert [s["changed"] != [] for s in sessions] == [False, False, True]
-    assert sessions[2]["thence"] == "99.0" and sessions[0]["stopped"] >= sessions[0]["started"]
+    assert sessions[2]["thence"] == "99.0"
+    assert sessions[0]["stopped"] >= sessions[0]["started"]
 
 
 def test_a_reused_sample_is_copied_and_counted(tmp_path: Path) -> None:
     with RunFile.open(tmp_path / "old.db", HEADER) as old:
         old.put("k", "p", sample("old"))
-    with RunView(tmp_path / "old.db") as view:
-        with RunFile.open(tmp_path / "new.db", {"model": "m", "seed": 1}) as new:
-            pool = ReusePool(new, [view])
-            assert pool.get("k") == sample("old") and pool.get("k") == sample("old") and pool.get("z") is None
-            pool.put("z", "p", sample("new"))
-            assert pool.reused == 1 and new.get("z") == sample("new")
+    with RunView(tmp_path / "old.db") as view, RunFile.open(tmp_path / "new.db", {"model": "m", "seed": 1}) as new:
+        pool = ReusePool(new, [view])
+        assert pool.get("k") == sample("old")
+        assert pool.get("k") == sample("old")
+        assert pool.get("z") is None
+        pool.put("z", "p", sample("new"))
+        assert pool.reused == 1
+        assert new.get("z") == sample("new")
     with RunView(tmp_path / "new.db") as view:
-        assert view.get("k") == sample("old") and view.problem_of("k") == "p"
+        assert view.get("k") == sample("old")
+        assert view.problem_of("k") == "p"
 
 
 # ------------------------------------------------------------------------------------------------------ refusing
@@ -183,7 +194,8 @@ LOCKED = """
 def test_two_processes_on_one_run_are_one_too_many_but_readers_are_welcome(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     other = child(LOCKED, path)
-    assert other.stdout is not None and other.stdout.readline() == "open\n"
+    assert other.stdout is not None
+    assert other.stdout.readline() == "open\n"
     with pytest.raises(StoreError, match=f"process {other.pid} is writing it"):
         RunFile.open(path, HEADER)
     with RunView(path) as view:
@@ -216,7 +228,8 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
         os.kill(os.getpid(), 9)
     """
     parent = child(code, path)
-    assert parent.stdout is not None and parent.stdout.readline() == "forked\n"
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "forked\n"
     parent.wait()
     RunFile.open(path, HEADER).close()  # while the grandchild still lives
     parent.communicate()
@@ -260,7 +273,8 @@ def test_a_damaged_file_is_an_error_in_one_line(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError) as said:
         RunFile.open(path, HEADER)
-    assert "\n" not in str(said.value) and "restore a copy" in str(said.value)
+    assert "\n" not in str(said.value)
+    assert "restore a copy" in str(said.value)
 
 
 def test_planted_triggers_and_views_are_refused(tmp_path: Path) -> None:
@@ -295,7 +309,9 @@ def test_a_full_disk_is_one_clear_line_at_the_next_call_and_loses_nothing_saved(
     run.put("after", "p", sample("x"))
     run.close()
     with RunView(path) as view:
-        assert view.get("first") == sample("kept") and view.get("0") is not None and view.get("after") is not None
+        assert view.get("first") == sample("kept")
+        assert view.get("0") is not None
+        assert view.get("after") is not None
 
 
 def test_a_write_error_of_the_system_is_one_line_and_the_file_stays_good(tmp_path: Path) -> None:
@@ -320,7 +336,9 @@ def test_a_write_error_of_the_system_is_one_line_and_the_file_stays_good(tmp_pat
     assert resource.RLIMIT_FSIZE >= 0
     process = child(code, tmp_path / "run.db")
     out, _ = process.communicate()
-    assert process.returncode == 3 and out.startswith("StoreError 0 ") and "saved before is intact" in out
+    assert process.returncode == 3
+    assert out.startswith("StoreError 0 ")
+    assert "saved before is intact" in out
     with RunView(tmp_path / "run.db") as view:
         assert view.get("first") is not None
 
@@ -354,7 +372,8 @@ def test_no_secret_reaches_any_byte_of_the_file_or_its_export(tmp_path: Path, mo
     assert {"run.db", "run.db-wal", "out.jsonl", "out.parquet"} <= {p.name for p in files}
     assert all(b"hunter2" not in p.read_bytes() for p in files)
     run.close()
-    assert b"hunter2" not in path.read_bytes() and b"openai:m@http://host/v1" in path.read_bytes()
+    assert b"hunter2" not in path.read_bytes()
+    assert b"openai:m@http://host/v1" in path.read_bytes()
     assert "hunter2" not in json.dumps(run.header)
 
 

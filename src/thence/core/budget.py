@@ -44,7 +44,8 @@ class Spent:
     """What the machine did: tokens prefilled, taken from a cache, generated and used, generated for nothing.
 
     A generator adds to the book it is handed while it works. ``generated`` counts every generated token once,
-    ``wasted`` those among them that nobody consumed.
+    ``wasted`` those among them that nobody consumed. ``untold`` counts calls to a server that were cut off (cancelled,
+    timed out, broken) and whose cost it did not tell: with any, the other counts are lower bounds.
     """
 
     prefilled: int | None = 0
@@ -52,6 +53,7 @@ class Spent:
     generated: int | None = 0
     wasted: int | None = 0
     verifier: int | None = 0
+    untold: int | None = 0
 
     def __iadd__(self, other: Spent) -> Spent:
         for f in fields(self):

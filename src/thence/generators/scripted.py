@@ -87,6 +87,7 @@ class _Work:
     """What one running request has generated so far, and whether somebody received it."""
 
     tokens: int = 0
+    ended: bool = False
     delivered: bool = False
 
 
@@ -198,6 +199,8 @@ class ScriptedGenerator:
         """Yield (index, outcome) in order of arrival; closing cancels what runs and counts it as wasted."""
         self.requests += requests
         work = [_Work() for _ in requests]
+        self._pending += len(requests)
+        self.peak = max(self.peak, self._pending)
         stream = arrivals(self._one(i, request, book, work[i]) for i, request in enumerate(requests))
         try:
             async for i, outcome in stream:
@@ -205,6 +208,7 @@ class ScriptedGenerator:
                 yield i, outcome
         finally:
             await stream.aclose()
+            self._pending -= sum(not w.ended for w in work)
             wasted = sum(w.tokens for w in work if not w.delivered)
             for each in (book, self.spent):
                 each += Spent(wasted=wasted)
@@ -257,8 +261,6 @@ class ScriptedGenerator:
     async def _one(
         self, index: int, request: Request, book: Spent, work: _Work
     ) -> tuple[int, Completion | Failure]:
-        self._pending += 1
-        self.peak = max(self.peak, self._pending)
         try:
             cue = self._cue(request)
             for _ in range(self._wait(cue) if self._wait else 0):
@@ -286,6 +288,7 @@ class ScriptedGenerator:
             self._cache.add(prompt + (completion.ids or ()))
             return index, completion
         finally:
+            work.ended = True
             self._pending -= 1
 
     def _clip(self, line: Line, sampling: Sampling, room: int | None, prompt: int) -> Completion:

@@ -25,6 +25,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config
 
 from thence.tasks.wordproblems import (
     ITEMS,
@@ -63,7 +64,7 @@ INNER = (
 ).split()
 # Words that open a sentence or a line: with and without a leading space.
 OPENING = (
-    "How Then Think Give For Write Take Therefore Let's Total There Each What If So Now Q A I We My The You It Who And"
+    "How Then Think Give For Write Take Therefore Let's Total Difference There Each What If So Now Q A I We My The You It Who And"
 ).split()
 # Reserved for later work (units, templates, verdicts, critiques, programs), so that the vocabulary need not change.
 RESERVED_INNER = (
@@ -367,7 +368,7 @@ class Acorn(nn.Module):
     def step(
         self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor, cache: Cache | None
     ) -> tuple[Tensor, Cache]:
-        """Logits of the last position and the extended cache, for sampling; ``mask_BTS`` is true where attended."""
+        """Logits of the last position and the extended cache, for sampling; ``mask_BTS`` is 0 where attended, else -inf."""
         cos = self.get_buffer("cos")[positions_BT][:, None]
         sin = self.get_buffer("sin")[positions_BT][:, None]
         x, extended = F.embedding(ids_BT, self.embed), []
@@ -523,3 +524,189 @@ def train_acorn(config: AcornConfig) -> Path:
             torch.save(state, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
     return config.out
+
+
+# --- export ----------------------------------------------------------------------------------------------------------
+
+
+def hugging_face_weights(model: Acorn) -> dict[str, Tensor]:
+    """The weights in float32 under the names of transformers' ``Qwen3ForCausalLM``."""
+    named = {
+        "model.embed_tokens.weight": model.embed,
+        "model.norm.weight": model.final_norm,
+        "lm_head.weight": model.head,
+    }
+    for index, layer in enumerate(model.layers):
+        assert isinstance(layer, Layer)
+        at = f"model.layers.{index}."
+        for name, weight in zip("qkv", layer.qkv, strict=True):
+            named[f"{at}self_attn.{name}_proj.weight"] = weight
+        named |= {
+            f"{at}self_attn.o_proj.weight": layer.out[0],
+            f"{at}self_attn.q_norm.weight": layer.q_norm,
+            f"{at}self_attn.k_norm.weight": layer.k_norm,
+            f"{at}mlp.gate_proj.weight": layer.gate_up[0],
+            f"{at}mlp.up_proj.weight": layer.gate_up[1],
+            f"{at}mlp.down_proj.weight": layer.down[0],
+            f"{at}input_layernorm.weight": layer.attention_norm,
+            f"{at}post_attention_layernorm.weight": layer.mlp_norm,
+        }
+    return {name: weight.detach().float().cpu().clone() for name, weight in named.items()}
+
+
+def qwen3_config(shape: Shape, vocab: int) -> Qwen3Config:
+    return Qwen3Config(
+        architectures=["Qwen3ForCausalLM"],
+        vocab_size=vocab,
+        hidden_size=shape.width,
+        intermediate_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        head_dim=shape.head_width,
+        max_position_embeddings=shape.max_positions,
+        rms_norm_eps=EPSILON,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=False,
+        attention_bias=False,
+        bos_token_id=None,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+        dtype="float32",
+    )
+
+
+def export(checkpoint: Path, target: Path, shape: Shape, temperature: float, card: str = "") -> Path:
+    """Writes the model as transformers reads it into ``target``, each file replaced at once."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    tokenizer = build_tokenizer()
+    model = Acorn(shape, len(tokenizer))
+    model.load_state_dict(saved["model"])
+    fresh = target.with_name(target.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file(hugging_face_weights(model), fresh / "model.safetensors", metadata={"format": "pt"})
+    qwen3_config(shape, len(tokenizer)).save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    # eos is the only end; temperature was chosen on the dev split.
+    GenerationConfig(
+        do_sample=True, temperature=temperature, top_p=1.0, top_k=0, eos_token_id=EOS_ID, pad_token_id=PAD_ID
+    ).save_pretrained(fresh)
+    (fresh / "README.md").write_text(card)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(fresh.iterdir()):
+        os.replace(file, target / file.name)
+    fresh.rmdir()
+    return target
+
+
+# --- measurement -----------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def sample(
+    model: Acorn,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    n: int,
+    temperature: float,
+    seed: int = 0,
+    max_new: int = 160,
+) -> list[list[str]]:
+    """``n`` continuations of each prompt, until ``<eos>``; ``temperature`` 0 is greedy. For measurement only."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = [tokenizer.encode(prompt) for prompt in prompts]
+    width = max(len(row) for row in ids)
+    inputs = torch.tensor([[PAD_ID] * (width - len(row)) + row for row in ids])
+    pads_B = torch.tensor([width - len(row) for row in ids])
+    blocked_BS = torch.zeros(len(ids), width).masked_fill(torch.arange(width) < pads_B[:, None], -1e9)
+    mask = torch.full((width, width), -1e9).triu(1) + blocked_BS[:, None]
+    positions = (torch.arange(width) - pads_B[:, None]).clamp(min=0)
+    logits, cache = model.step(inputs, positions, mask, None)
+    rows = torch.arange(len(ids)).repeat_interleave(n)
+    logits, cache = logits[rows], [(k[rows], v[rows]) for k, v in cache]
+    mask_BS, position_B = blocked_BS[rows], (width - pads_B)[rows]
+    written: list[list[int]] = [[] for _ in rows]
+    alive = list(range(len(rows)))  # which continuation each row of the batch is
+    for _ in range(max_new):
+        if temperature == 0:
+            chosen_B = logits.argmax(-1)
+        else:
+            chosen_B = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator).squeeze(1)
+        keep = (chosen_B != EOS_ID).nonzero().squeeze(1)
+        alive = [alive[index] for index in keep.tolist()]
+        if not alive:
+            break
+        for owner, token in zip(alive, chosen_B[keep].tolist(), strict=True):
+            written[owner].append(token)
+        if len(keep) < len(chosen_B):
+            cache = [(k[keep], v[keep]) for k, v in cache]
+        mask_BS = torch.cat((mask_BS[keep], torch.zeros(len(keep), 1)), 1)
+        position_B = position_B[keep]
+        logits, cache = model.step(chosen_B[keep, None], position_B[:, None], mask_BS[:, None], cache)
+        position_B = position_B + 1
+    texts = [tokenizer.decode(tokens) for tokens in written]
+    return [texts[first : first + n] for first in range(0, len(texts), n)]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Accuracies on one set of problems, all with the CoT instruction except ``direct``."""
+
+    problems: int
+    greedy: float
+    one: float  # mean over single samples
+    vote: float  # majority of n, ties shared by expectation
+    coverage: float  # any of n is right
+    control: float  # coverage by the n answers given to another problem
+    direct: float  # greedy after "Give only the answer."
+
+
+def answers(
+    model: Acorn,
+    tokenizer: PreTrainedTokenizerFast,
+    problems: Sequence[WordProblem],
+    instruction: str,
+    n: int,
+    temperature: float,
+    seed: int = 0,
+) -> list[list[str | None]]:
+    """The extracted answers of ``n`` continuations for each problem."""
+    chunk = max(1, 256 // n)
+    found: list[list[str | None]] = []
+    for first in range(0, len(problems), chunk):
+        prompts = [ask(problem.question, instruction) for problem in problems[first : first + chunk]]
+        texts = sample(model, tokenizer, prompts, n, temperature, seed + first)
+        found += [[extract_answer(text) for text in row] for row in texts]
+    return found
+
+
+def vote_share(votes: Sequence[str | None], truth: str) -> float:
+    """The probability that a majority vote, ties broken at random, gives ``truth``; no answer is no vote."""
+    counts = Counter(vote for vote in votes if vote is not None)
+    best = max(counts.values(), default=0)
+    winners = [vote for vote, count in counts.items() if count == best]
+    return (truth in winners) / max(1, len(winners))
+
+
+def evaluate_band(model: Acorn, problems: Sequence[WordProblem], temperature: float, n: int = 16) -> Band:
+    """Measures how deliberately imperfect the model is: see ``Band``."""
+    tokenizer = build_tokenizer()
+    truths = [problem.answer for problem in problems]
+    greedy = answers(model, tokenizer, problems, COT_INSTRUCTION, 1, 0.0)
+    direct = answers(model, tokenizer, problems, DIRECT_INSTRUCTION, 1, 0.0)
+    sampled = answers(model, tokenizer, problems, COT_INSTRUCTION, n, temperature)
+    others = [*sampled[1:], sampled[0]]
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    return Band(
+        problems=len(problems),
+        greedy=mean([truth == row[0] for truth, row in zip(truths, greedy, strict=True)]),
+        one=mean([row.count(truth) / n for truth, row in zip(truths, sampled, strict=True)]),
+        vote=mean([vote_share(row, truth) for truth, row in zip(truths, sampled, strict=True)]),
+        coverage=mean([truth in row for truth, row in zip(truths, sampled, strict=True)]),
+        control=mean([truth in row for truth, row in zip(truths, others, strict=True)]),
+        direct=mean([truth == row[0] for truth, row in zip(truths, direct, strict=True)]),
+    )

@@ -264,9 +264,7 @@ class RunFile(_Reading):
         self._writer = threading.Thread(target=self._write, name="thence-store", daemon=True)
 
     @classmethod
-    def open(
-        cls, path: str | Path, header: Mapping[str, object], *, extendable: Sequence[str] = ("limit",)
-    ) -> RunFile:
+    def open(cls, path: str | Path, header: Mapping[str, object], *, extendable: Sequence[str] = ("limit",)) -> RunFile:
         """Open or create the run file at ``path`` for the run that ``header`` describes.
 
         An existing file is resumed when its header agrees in everything but ``extendable``, ``arguments`` and
@@ -450,7 +448,7 @@ class RunFile(_Reading):
                 self._error = None
             except sqlite3.Error as error:
                 self._error = _said(error, self.path)
-            except Exception as error:  # noqa: BLE001 - the thread must live on: the next call says what happened
+            except Exception as error:
                 self._error = StoreError(f"{self.path}: {type(error).__name__}: {error}")
             barriers = [p for p in self._pending if isinstance(p, _Barrier)]
             self._pending = [] if self._error is None else [p for p in self._pending if not isinstance(p, _Barrier)]

@@ -47,9 +47,9 @@ WORDS = (
     "Peter Grace Alan Turing Ada Bob Eric"
 ).split()
 
-MAX_VALUE = 99  # every quantity has at most two digits
+MAX_VALUE = 999  # every quantity has at most three digits
 SHUFFLED = 0.3  # share of graph problems whose statements stand in random order
-DISTRACTED = 0.15  # share of graph problems with one statement that the answer does not need
+DISTRACTED = 0.2  # share of graph problems with one or two statements that the answer does not need
 MAX_LEVEL = 8
 
 
@@ -57,7 +57,7 @@ MAX_LEVEL = 8
 class Step:
     """One operation and its true result. Operands and results are text, so that numbers and letters share a type."""
 
-    entity: str  # whose quantity this is: a name, "Total", or the word whose letter is taken
+    entity: str  # whose quantity this is: a name, "Total", "Difference", or the word whose letter is taken
     relation: str  # how the question says it, in short: "3 more than Ann"
     op: str  # "+", "-", "*", "/" or "last"
     operands: tuple[str, ...]
@@ -147,7 +147,9 @@ class _Graph:
         kind = self.rng.random()
         if ops >= 2 and kind < 0.25:
             self._total(ops)
-        elif kind < 0.45:
+        elif ops >= 2 and kind < 0.35:
+            self._difference(ops)
+        elif kind < 0.55:
             self._event(ops)
         else:
             target = self._person(ops)
@@ -156,7 +158,7 @@ class _Graph:
     def _person(self, ops: int) -> _Node:
         """A person whose quantity takes ``ops`` operations."""
         if ops == 0:
-            value = self.rng.randint(2, 20)
+            value = self.rng.randint(2, 60)
             name = self.free_names.pop()
             return self._add(_Node(name, value, f"{name} has {value} {self.item}."))
         if ops >= 2 and self.rng.random() < 0.2:
@@ -179,11 +181,11 @@ class _Graph:
             step = Step(name, f"half of {base.name}", "/", (str(a), "2"), str(a // 2))
             return self._add(_Node(name, a // 2, f"{name} has half as many {item} as {base.name}.", step))
         if kind == "times":
-            k = rng.choice((2, 2, 3, 4, 5))
+            k = rng.choice((2, 2, 3, 4, 5, 6))
             many, short = ("twice", "twice") if k == 2 else (f"{k} times", f"{k} times")
             step = Step(name, f"{short} {base.name}", "*", (str(a), str(k)), str(a * k))
             return self._add(_Node(name, a * k, f"{name} has {many} as many {item} as {base.name}.", step))
-        k = rng.randint(2, 9)
+        k = rng.randint(2, 40)
         sign, value = ("+", a + k) if kind == "more" else ("-", a - k)
         step = Step(name, f"{k} {kind} than {base.name}", sign, (str(a), str(k)), str(value))
         middle = f"{k} {kind} {item}" if rng.random() < 0.8 else f"{k} {item} {kind}"
@@ -212,13 +214,21 @@ class _Graph:
         self._add(_Node("Total", value, "", step))
         self.question = f"How many {self.item} do {left.name} and {right.name} have in total?"
 
+    def _difference(self, ops: int) -> None:
+        pair = sorted(self._pair(ops - 1), key=lambda node: -node.value)
+        more, less = pair
+        value = more.value - less.value
+        operands = (str(more.value), str(less.value))
+        self._add(_Node("Difference", value, "", Step("Difference", f"{more.name} and {less.name}", "-", operands, str(value))))
+        self.question = f"How many more {self.item} does {more.name} have than {less.name}?"
+
     def _event(self, ops: int) -> None:
         owner = self._person(ops - 1)
         rng, name, a = self.rng, owner.name, owner.value
         others = [node.name for node in self.nodes if node is not owner] or [self.free_names.pop()]
         other = rng.choice(others)
         kind = rng.choice(("gives", "gets", "loses", "buys", "sells"))
-        k = rng.choice((2, 3, 4, 5)) if kind == "sells" else rng.randint(2, 9)
+        k = rng.randint(2, 9) if kind == "sells" else rng.randint(2, 40)
         self.question = f"How many {self.item} does {name} have now?"
         if kind == "gives":
             self.closing = f"Then {name} gives {k} {self.item} to {other}."
@@ -244,13 +254,13 @@ def _draw_graph(rng: Random, level: int) -> tuple[str, str, tuple[Step, ...], tu
             needed = list(graph.nodes)
             people = [node for node in needed if node.sentence]
             distracted = rng.random() < DISTRACTED
-            if distracted:
+            for _ in range(distracted and rng.randint(1, 2)):
                 graph.unary(rng.choice(people))
             break
         except _Impossible:
             continue
     statements = [node.sentence for node in graph.nodes if node.sentence]
-    if distracted:
+    for _ in range(len(people), len(statements)):
         statements.insert(rng.randint(1, len(statements) - 1), statements.pop())
     shuffled = rng.random() < SHUFFLED and len(statements) > 1
     if shuffled:

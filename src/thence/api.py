@@ -1,0 +1,203 @@
+"""What ``import thence`` offers: the commands as functions.
+
+Loaded models are kept, by everything that decides what they are, until ``unload()``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import methods
+from .core.answers import Reading
+from .core.background import run_sync
+from .core.completion import Sampling
+from .core.errors import UsageError
+from .core.problem import Message, Problem
+from .core.protocols import Generator, PromptStyle, Strategy, Task
+from .core.search import Result, check_needs
+from .core.search import solve as _solve
+from .methods import ModelOptions
+
+_loaded: dict[str, Generator] = {}
+MAX_QUESTION = 100_000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything one run needs, checked before any call: model, strategy, prompt and sampling."""
+
+    model: str
+    generator: Generator
+    strategy_text: str
+    strategy: Strategy
+    prompt_text: str
+    style: PromptStyle
+    sampling: Sampling
+
+
+def load(model: str = "acorn", options: ModelOptions | None = None) -> Generator:
+    """The generator ``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL`` or ``replay:FILE``; loaded once."""
+    key = repr((model, options or ModelOptions()))
+    if key not in _loaded:
+        _loaded[key] = methods.model(model, options)
+    return _loaded[key]
+
+
+def unload() -> None:
+    """Forget all loaded models and close their connections and threads."""
+    while _loaded:
+        _, generator = _loaded.popitem()
+        run_sync(generator.close())
+
+
+def tokens(text: str | int | None) -> int | None:
+    """A budget: ``800``, ``"1k"``, ``"2.5k"``, ``"1m"`` tokens; None is unlimited."""
+    if text is None or isinstance(text, int):
+        return text
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", text.strip())
+    if match is None:
+        raise UsageError(f"budget {text!r} is no number of tokens; write e.g. 800, 1k or 2.5k")
+    value = float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]
+    if value < 1:
+        raise UsageError(f"budget {text!r} is less than one token; write e.g. 800, 1k or 2.5k")
+    return int(value)
+
+
+def sampled(
+    generator: Generator,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    max_tokens: int | None = None,
+) -> Sampling:
+    """The generator's own sampling with the given fields replaced."""
+    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
+    return replace(generator.defaults, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+
+
+def setup(
+    model: str | Generator = "acorn",
+    strategy: str | Strategy = "self-consistency(n=16)",
+    prompt: str | PromptStyle | None = None,
+    *,
+    fallback_prompt: str = "cot",
+    options: ModelOptions | None = None,
+    sampling: dict[str, Any] | None = None,
+) -> Setup:
+    """Turn names into objects and refuse what cannot work together, before any model runs.
+
+    A strategy may bring its own default prompt (CoT-decoding needs the bare question); ``fallback_prompt`` is the
+    task's.
+    """
+    strategy_text = methods.canonical(strategy) if isinstance(strategy, str) else type(strategy).__name__
+    made = methods.strategy(strategy) if isinstance(strategy, str) else strategy
+    chosen = prompt if prompt is not None else getattr(made, "default_prompt", None) or fallback_prompt
+    style = methods.prompt(chosen) if isinstance(chosen, str) else chosen
+    generator = load(model, options) if isinstance(model, str) else model
+    name = model if isinstance(model, str) else generator.identity
+    check_model(generator, name, methods.one(strategy_text, "strategy").name, made, style)
+    return Setup(
+        name,
+        generator,
+        strategy_text,
+        made,
+        chosen if isinstance(chosen, str) else style.name,
+        style,
+        sampled(generator, **(sampling or {})),
+    )
+
+
+def check_model(generator: Generator, model: str, strategy_name: str, strategy: Strategy, style: PromptStyle) -> None:
+    """Refuse a strategy or a prompt that the model cannot do, naming what is missing."""
+    kind = model.partition(":")[0]
+    check_needs(strategy_name, strategy.needs, generator, kind)
+    check_needs(f"prompt {style.name}", style.needs, generator, kind)
+
+
+def as_problem(question: str | Sequence[Message] | Problem) -> Problem:
+    """A question as a problem; UsageError for an empty or an absurdly long one."""
+    if isinstance(question, Problem):
+        return question
+    if isinstance(question, str):
+        problem = Problem("question", question)
+    else:
+        problem = Problem("question", tuple(question))
+    if len(problem.text) > MAX_QUESTION:
+        raise UsageError(
+            f"the question has {len(problem.text):,} characters; at most {MAX_QUESTION:,} are taken (is it a file? "
+            "then give its path to --file)"
+        )
+    return problem
+
+
+def reading_for_questions() -> Reading:
+    """How answers to a bare question are read: after the marker, else the last number."""
+    from .grading.extract import AutoReading
+
+    return AutoReading()
+
+
+async def asolve(
+    question: str | Sequence[Message] | Problem,
+    model: str | Generator = "acorn",
+    strategy: str | Strategy = "self-consistency(n=16)",
+    prompt: str | PromptStyle | None = None,
+    budget: int | str | None = None,
+    seed: int = 0,
+    *,
+    reading: Reading | None = None,
+    options: ModelOptions | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    max_tokens: int | None = None,
+) -> Result:
+    """Answer one question; the coroutine behind ``solve``."""
+    problem = as_problem(question)
+    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
+    ready = setup(model, strategy, prompt, options=options, sampling=given)
+    return await solve_ready(
+        ready, problem, budget=tokens(budget), seed=seed, reading=reading or reading_for_questions()
+    )
+
+
+async def solve_ready(ready: Setup, problem: Problem, *, budget: int | None, seed: int, reading: Reading) -> Result:
+    """Answer one problem with what ``setup`` made."""
+    return await _solve(
+        problem,
+        generator=ready.generator,
+        strategy=ready.strategy,
+        style=ready.style,
+        reading=reading,
+        sampling=ready.sampling,
+        seed=seed,
+        budget=budget,
+    )
+
+
+def solve(
+    question: str | Sequence[Message] | Problem,
+    model: str | Generator = "acorn",
+    strategy: str | Strategy = "self-consistency(n=16)",
+    prompt: str | PromptStyle | None = None,
+    budget: int | str | None = None,
+    seed: int = 0,
+    **more: Any,
+) -> Result:
+    """Answer one question.
+
+    ``budget`` is in charged tokens (``"1k"``). The result has ``.answer``, ``.confidence``, ``.trace``, ``.tree``,
+    ``.ledger`` and ``.stopped``. Works in a notebook and from any thread. ``more`` are the keywords of ``asolve``.
+
+    >>> thence.solve("I have 3 apples, my dad has 2 more than me. How many do we have in total?").answer
+    '8'
+    """
+    return run_sync(asolve(question, model, strategy, prompt, budget, seed, **more))
+
+
+def task(text: str) -> Task:
+    """A task by its text: ``wordproblems(level=4)``, ``gsm8k(file=PATH)``, a path to a JSONL file."""
+    return methods.task(text)

@@ -1,0 +1,84 @@
+"""The command line: ``thence VERB …``.
+
+stdout is for results (one JSON object with ``--json``), stderr for progress and errors. Exit codes: 0 done, 1 failed,
+2 wrong usage, 130 interrupted. Every flag can be set by an environment variable ``THENCE_<FLAG>``; there is no
+configuration file. Commands are imported when they are used, so that ``thence --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from thence import __version__
+from thence.core.errors import Interrupted, ThenceError
+
+COMMANDS = {
+    "solve": ("solve:solve", "Answer a question, or every question of a file."),
+    "eval": ("evaluate:evaluate", "Measure a strategy on a task."),
+    "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
+    "methods": ("info:show_methods", "List strategies, prompt styles, verifiers, tasks and models."),
+    "prompts": ("info:prompts", "Print what a prompt style makes of a question."),
+    "show": ("runs:show", "Show a run, or one problem's tree."),
+    "runs": ("runs:runs", "List the run files of a folder."),
+    "grade": ("info:grade", "Grade one text against a reference."),
+    "export": ("runs:export", "Write a run as JSONL or Parquet."),
+    "doctor": ("doctor:doctor", "Say what a server or a model can do, and which strategies work on it."),
+    "env": ("info:env", "Print what this installation has: versions, extras, processor."),
+    "train": ("train:train", "Train the embedded model anew (thence train acorn)."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: run a command and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Errors that thence raises on purpose are one line on stderr."""
+    from cyclopts import CycloptsError
+    from rich.console import Console
+
+    from thence.core.clean import printable
+
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        code = _app(errors)(arguments)
+    except CycloptsError:
+        return 2
+    except ThenceError as error:
+        if os.environ.get("THENCE_TRACEBACK"):
+            raise
+        errors.print("thence: ", end="", style="bold red")
+        errors.print(printable(str(error)), markup=False)
+        return error.exit_code
+    except (KeyboardInterrupt, Interrupted):
+        errors.print("thence: interrupted", style="bold red")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _app(errors: object) -> object:
+    from cyclopts import App, Parameter
+    from cyclopts.config import Env
+
+    app = App(
+        name="thence",
+        help="Make a language model reason better, and show where the gain came from.",
+        version=__version__,
+        help_format="plaintext",
+        config=Env("THENCE_", command=False),
+        error_console=errors,
+        print_error=True,
+        exit_on_error=False,
+        result_action="return_value",
+        default_parameter=Parameter(show_env_var=False),
+        help_epilogue="One question: thence solve 'I have 3 apples, my dad has 2 more than me. How many do we have in total?'",
+    )
+    for name, (where, what) in COMMANDS.items():
+        app.command(f"thence.cli.{where}", name=name, help=what)
+    return app

@@ -1,0 +1,99 @@
+"""Flags that several commands share, as the dataclasses from which the command line is generated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from thence.core.errors import UsageError
+from thence.methods import ModelOptions
+
+
+@Parameter(name="*", group="Model")
+@dataclass(frozen=True, slots=True)
+class ModelFlags:
+    """Which model, and how to load or reach it."""
+
+    model: Annotated[str, Parameter(alias="-m")] = "acorn"
+    """acorn, hf:NAME_OR_PATH, openai:NAME@URL or replay:FILE#source=NAME."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Number format of a local model; default: what the processor is fast at."""
+    device: str | None = None
+    """cpu, cuda or mps; default: the best there is."""
+    exact: bool | None = None
+    """Local model: a sample never depends on what runs beside it."""
+    trust_remote_code: Annotated[bool, Parameter(negative="")] = False
+    """Let a checkpoint run its own Python code."""
+    allow_pickle: Annotated[bool, Parameter(negative="")] = False
+    """Load weights that are not safetensors (unpickling runs code)."""
+    max_connections: int | None = None
+    """Most requests that a server gets at once."""
+    endpoint: Literal["chat", "completions"] = "chat"
+    """Which of a server's endpoints to use."""
+    key_var: str | None = None
+    """Environment variable that holds the server's key (default THENCE_API_KEY, then OPENAI_API_KEY)."""
+    header: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Extra request header NAME=VALUE; may be repeated."""
+    extra_body: str | None = None
+    """JSON object merged into every request to a server."""
+    timeout: float | None = None
+    """Seconds to wait for one answer of a server."""
+
+    def options(self, seed: int = 0) -> ModelOptions:
+        """The same as the library's own options."""
+        return ModelOptions(
+            dtype=self.dtype,
+            device=self.device,
+            exact=self.exact,
+            trust_remote_code=self.trust_remote_code,
+            allow_pickle=self.allow_pickle,
+            max_connections=self.max_connections,
+            endpoint=self.endpoint,
+            key_var=self.key_var,
+            headers=tuple(_pair(h) for h in self.header),
+            extra_body=_body(self.extra_body),
+            timeout=self.timeout,
+            seed=seed,
+        )
+
+
+@Parameter(name="*", group="Sampling")
+@dataclass(frozen=True, slots=True)
+class SamplingFlags:
+    """How to draw tokens; what is not given is the model's own default."""
+
+    temperature: float | None = None
+    """0 is greedy; default 0.7, or the model's own."""
+    top_p: float | None = None
+    """Keep the most likely tokens of this total probability; 1 is off."""
+    top_k: int | None = None
+    """Keep the k most likely tokens; 0 is off."""
+    max_tokens: int | None = None
+    """Most tokens per sample; default 2048 or what the context leaves."""
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were given."""
+        fields = ("temperature", "top_p", "top_k", "max_tokens")
+        return {f: getattr(self, f) for f in fields if getattr(self, f) is not None}
+
+
+def _pair(header: str) -> tuple[str, str]:
+    name, equals, value = header.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--header {header.split('=')[0]!r} is not NAME=VALUE")
+    return name, value
+
+
+def _body(text: str | None) -> tuple[tuple[str, Any], ...]:
+    if text is None:
+        return ()
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--extra-body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise UsageError("--extra-body must be a JSON object, e.g. '{\"top_k\": 20}'")
+    return tuple(body.items())

@@ -1,0 +1,115 @@
+"""``thence solve``: one question, or every question of a file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from thence import api
+from thence.cli.options import ModelFlags, SamplingFlags
+from thence.cli.present import print_json, show_result
+from thence.core.errors import UsageError
+
+FILES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz")
+
+
+def solve(
+    question: str,
+    /,
+    *,
+    strategy: Annotated[str, Parameter(alias="-s")] = "self-consistency(n=16)",
+    prompt: Annotated[str | None, Parameter(alias="-p")] = None,
+    budget: str | None = None,
+    seed: int = 0,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    column: str = "question",
+    json: Annotated[bool, Parameter(negative="")] = False,
+    tree: Annotated[bool, Parameter(negative="")] = False,
+    models: ModelFlags = ModelFlags(),
+    sampling: SamplingFlags = SamplingFlags(),
+) -> int:
+    """Answer a question and say how the answer was chosen and what it cost.
+
+    Parameters
+    ----------
+    question
+        The question, or a .jsonl, .json or .csv file of questions (then -o OUT.jsonl).
+    strategy
+        How to spend the tokens, e.g. "self-consistency(n=16)"; see thence methods.
+    prompt
+        A prompt style or a prompt file; see thence prompts.
+    budget
+        Most charged tokens per question: 800, 1k, 2.5k.
+    seed
+        Seed of the sampling.
+    output
+        For a file of questions: where the answers go, one JSON object per line.
+    column
+        For a file of questions: the column or field that holds the question.
+    json
+        Print one JSON object.
+    tree
+        Print everything that was generated.
+    """
+    if question.endswith(FILES):
+        from thence.cli.many import solve_file
+
+        return solve_file(
+            Path(question),
+            output,
+            column,
+            strategy=strategy,
+            prompt=prompt,
+            budget=api.tokens(budget),
+            seed=seed,
+            models=models,
+            sampling=sampling,
+            json=json,
+        )
+    if output is not None:
+        raise UsageError("-o is for a file of questions; for one question use --json and redirect")
+    api.as_problem(question)
+    limit = api.tokens(budget)
+    ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
+    started = time.perf_counter()
+    try:
+        result = api.run_sync(
+            api.solve_ready(
+                ready, api.as_problem(question), budget=limit, seed=seed, reading=api.reading_for_questions()
+            )
+        )
+    finally:
+        api.unload()
+    seconds = time.perf_counter() - started
+    if json:
+        print_json(
+            {
+                "question": question,
+                "model": ready.model,
+                "strategy": ready.strategy_text,
+                "prompt": ready.prompt_text,
+                "seed": seed,
+                "budget": limit,
+                "seconds": round(seconds, 4),
+                "trace": result.trace,
+                **result.record(),
+            }
+        )
+        return 0
+    show_result(
+        result,
+        model=ready.model,
+        strategy=ready.strategy_text,
+        prompt=ready.prompt_text,
+        seconds=seconds,
+        trace=not tree,
+    )
+    if tree:
+        from thence.cli.present import out, tree_lines
+
+        for line in tree_lines(result.tree, result.node.index if result.node is not None else None):
+            out.print(line)
+    return 0

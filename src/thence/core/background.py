@@ -1,0 +1,36 @@
+"""Run a coroutine from synchronous code: in the package's own event loop, in a daemon thread.
+
+So ``thence.solve`` works in a notebook (where a loop already runs), in any thread, and keeps models and connections
+alive between calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The package's loop, started on first use."""
+    global _loop
+    with _lock:
+        if _loop is None or _loop.is_closed():
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="thence-loop", daemon=True).start()
+        return _loop
+
+
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for ``work`` in the background loop; Ctrl-C cancels it and waits until it has stopped."""
+    future = asyncio.run_coroutine_threadsafe(work, background_loop())
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise

@@ -1,0 +1,1 @@
+"""Measuring: evaluation of one strategy, comparison of several, and the statistics of both."""

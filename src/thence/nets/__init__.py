@@ -1,0 +1,1 @@
+"""Loading checkpoints (torch starts here)."""
