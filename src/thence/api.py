@@ -53,6 +53,13 @@ def unload() -> None:
         run_sync(generator.close())
 
 
+async def close_loaded() -> None:
+    """``unload`` for code that already runs in an event loop."""
+    while _loaded:
+        _, generator = _loaded.popitem()
+        await generator.close()
+
+
 def tokens(text: str | int | None) -> int | None:
     """A budget: ``800``, ``"1k"``, ``"2.5k"``, ``"1m"`` tokens; None is unlimited."""
     if text is None or isinstance(text, int):

@@ -30,6 +30,13 @@ def sample(text: str, finish: Finish = Finish.EOS, generated: int | None = None)
     return Completion.of(text, finish, ids=tuple(range(len(text))), generated=generated or len(text))
 
 
+def fill(run: RunFile) -> None:
+    for i in range(100_000):
+        run.put(str(i), "p", sample("x" * 500))
+        if i % 50 == 0:
+            run.flush()
+
+
 def child(code: str, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -242,7 +249,7 @@ def test_a_newer_schema_says_upgrade(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version=7")
     db.close()
     for opening in (lambda: RunFile.open(path, HEADER), lambda: RunView(path)):
-        with pytest.raises(StoreError, match="written by a newer thence .schema 7.*upgrade"):
+        with pytest.raises(StoreError, match=r"written by a newer thence \(schema 7.*upgrade"):
             opening()
 
 
@@ -298,10 +305,7 @@ def test_a_full_disk_is_one_clear_line_at_the_next_call_and_loses_nothing_saved(
     (pages,) = run._db.execute("PRAGMA page_count").fetchone()
     run._db.execute(f"PRAGMA max_page_count={pages + 2}")
     with pytest.raises(StoreError, match="the disk is full; what was saved before is intact"):
-        for i in range(100_000):
-            run.put(str(i), "p", sample("x" * 500))
-            if i % 50 == 0:
-                run.flush()
+        fill(run)
     with pytest.raises(StoreError, match="the disk is full"):
         run.put("again", "p", sample("x"))
     run._db.execute("PRAGMA max_page_count=1000000")  # space was freed

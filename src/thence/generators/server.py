@@ -20,7 +20,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -62,28 +62,23 @@ class Patience:
 class CallRejected(Exception):
     """A call that failed for good.
 
-    ``kind`` is one word, ``untold`` how many tries may have cost something, ``said`` the server's own
-    words, ``alone`` whether it is this call that failed and not the server.
+    ``kind`` is one word, ``said`` the server's own words, ``alone`` whether it is this call that failed and
+    not the server.
     """
 
-    def __init__(self, trouble: _Trouble, message: str, attempts: int, untold: int, alone: bool) -> None:
+    def __init__(self, trouble: _Trouble, message: str, attempts: int, alone: bool) -> None:
         super().__init__(message)
         self.kind, self.status, self.said = trouble.kind, trouble.status, trouble.said
-        self.message, self.attempts, self.untold, self.alone = message, attempts, untold, alone
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The server's JSON, how many tries it took, and how many of them were cut off at an unknown cost."""
-
-    data: JSON
-    attempts: int = 1
-    untold: int = 0
+        self.message, self.attempts, self.alone = message, attempts, alone
 
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """Why one try failed. ``again``: worth another try; ``fatal``: true of every call; ``untold``: it may have cost."""
+    """Why one try failed.
+
+    ``again``: worth another try; ``fatal``: true of every call; ``untold``: cut off, so it may have cost
+    something.
+    """
 
     kind: str
     message: str
@@ -226,9 +221,33 @@ class Server:
         if mine is not None:
             await mine.client.aclose()
 
-    async def post(self, path: str, body: JSON) -> Answer:
-        """POST ``body``; tries again as ``Patience`` allows."""
-        return await self._call("POST", path, json.dumps(body).encode())
+    async def post(self, path: str, body: JSON, cut: Callable[[], None]) -> JSON:
+        """POST ``body``; tries again as ``Patience`` allows. ``cut`` is called for every try that was cut off."""
+        content = json.dumps(body).encode()
+        begun, attempts = time.monotonic(), 0
+        while True:
+            if self._broken is not None:
+                raise self._broken
+            attempts += 1
+            async with self.here().slots:
+                try:
+                    outcome = await self._try(path, content, time.monotonic() - begun)
+                except asyncio.CancelledError:
+                    cut()
+                    raise
+            if not isinstance(outcome, _Trouble):
+                self._answered, self._down = time.monotonic(), False
+                return outcome
+            if outcome.untold:
+                cut()
+            if outcome.fatal is not None:
+                raise self.broken(outcome.fatal)
+            wait = self._wait(outcome, attempts, begun)
+            if wait is None:
+                raise self._rejected(outcome, attempts, begun)
+            self.retried += 1
+            log.info("%s %s; try %d in %.1f s", self.shown, outcome.message, attempts + 1, wait)
+            await asyncio.sleep(wait)
 
     async def get(self, path: str, timeout: float = 10.0) -> JSON | None:
         """GET once, for what is nice to know; None when it cannot be had."""
@@ -239,27 +258,6 @@ class Server:
         except (httpx.HTTPError, TimeoutError, ValueError):
             return None
         return data if response.status_code == 200 and isinstance(data, dict) else None
-
-    async def _call(self, method: str, path: str, content: bytes) -> Answer:
-        begun, attempts, untold = time.monotonic(), 0, 0
-        while True:
-            if self._broken is not None:
-                raise self._broken
-            attempts += 1
-            async with self.here().slots:
-                outcome = await self._try(method, path, content, time.monotonic() - begun)
-            if not isinstance(outcome, _Trouble):
-                self._answered, self._down = time.monotonic(), False
-                return Answer(outcome, attempts, untold)
-            untold += outcome.untold
-            if outcome.fatal is not None:
-                raise self.broken(outcome.fatal)
-            wait = self._wait(outcome, attempts, begun)
-            if wait is None:
-                raise self._rejected(outcome, attempts, untold, begun)
-            self.retried += 1
-            log.info("%s: %s; try %d in %.1f s", self.shown, outcome.message, attempts + 1, wait)
-            await asyncio.sleep(wait)
 
     def _wait(self, trouble: _Trouble, attempts: int, begun: float) -> float | None:
         """Seconds until the next try; None to give up."""
@@ -273,7 +271,7 @@ class Server:
             wait = min(trouble.wait, patience.longest_wait) + random.uniform(0, patience.first_wait)
         return wait if time.monotonic() - begun + wait <= patience.total else None
 
-    def _rejected(self, trouble: _Trouble, attempts: int, untold: int, begun: float) -> CallRejected:
+    def _rejected(self, trouble: _Trouble, attempts: int, begun: float) -> CallRejected:
         """This call failed alone if it is at fault itself or if others got through meanwhile."""
         tried = f" ({attempts} tries in {time.monotonic() - begun:.0f} s)" if attempts > 1 else ""
         its_own = trouble.kind == "context_length"
@@ -283,14 +281,14 @@ class Server:
             self._answered, self._down = time.monotonic(), False
         elif not alone:
             self._down = True
-        return CallRejected(trouble, f"{self.shown} {trouble.message}{tried}", attempts, untold, alone)
+        return CallRejected(trouble, f"{self.shown} {trouble.message}{tried}", attempts, alone)
 
     def broken(self, error: ThenceError) -> ThenceError:
         """Note that every further call would fail with ``error``, and return it."""
         self._broken = error
         return error
 
-    async def _try(self, method: str, path: str, content: bytes, elapsed: float) -> JSON | _Trouble:
+    async def _try(self, path: str, content: bytes, elapsed: float) -> JSON | _Trouble:
         """Send once. Never raises but for cancellation."""
         url = f"{self._url}{path}"
         limit = max(1.0, min(self._patience.timeout, self._patience.total - elapsed))
@@ -298,7 +296,7 @@ class Server:
         try:
             async with asyncio.timeout(limit):
                 headers = {"Content-Type": "application/json"}
-                response = await self.here().client.request(method, url, content=content, headers=headers)
+                response = await self.here().client.post(url, content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return _Trouble("connection", self._unreachable(error))
         except (TimeoutError, httpx.TimeoutException):
@@ -319,7 +317,7 @@ class Server:
         if isinstance(error, httpx.ConnectTimeout):
             return "cannot be reached; check the host and the network"
         if "CERTIFICATE" in text or "SSL" in text:
-            return "fails to make a secure connection; check the certificate, or whether it is http and not https"
+            return "makes no secure connection; check the certificate, or whether it is http and not https"
         if "name" in text.lower() or "getaddrinfo" in text:
             return "has a host name that cannot be found; check the URL"
         return "refuses the connection; check that the server runs and that the port is right"
@@ -415,7 +413,9 @@ logging.getLogger("httpx").addFilter(_Hide())
 
 def is_context_error(said: str) -> bool:
     """Whether a refusal is about the length of prompt and completion."""
-    pattern = r"context (length|window|size)|maximum (model|input) length|too many tokens|too long"
+    pattern = (
+        r"context (length|window|size)|max_model_len|maximum (model|input) length|too many tokens|too long"
+    )
     return re.search(pattern, said, re.IGNORECASE) is not None
 
 
@@ -436,4 +436,4 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     return None
 
 
-__all__ = ["JSON", "Answer", "CallRejected", "Patience", "Secrets", "Server", "find_key", "retry_after"]
+__all__ = ["JSON", "CallRejected", "Patience", "Secrets", "Server", "find_key", "retry_after"]

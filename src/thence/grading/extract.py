@@ -219,3 +219,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
         if (start, end) == before:
             return start, end
     return None
+
+
+def default_reading() -> AutoReading:
+    """How answers to a bare question are read."""
+    return AutoReading()

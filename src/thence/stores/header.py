@@ -111,10 +111,13 @@ def _flat(doc: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 def merge(stored: Document, wanted: Document, extendable: Sequence[str], path: Path) -> Document:
     """The header of the resumed run; StoreError naming each differing field with both values.
 
-    An extendable list grows by what is new; an extendable number is a limit: it takes the larger value, None meaning
-    no limit. Asking for less than is stored changes nothing.
+    An extendable list or mapping grows by what is new (an entry that a mapping already has must be the same); an
+    extendable number is a limit: it takes the larger value, None meaning no limit. Asking for less than is stored
+    changes nothing.
     """
     differing = differences(stored, wanted, (*extendable, *FREE))
+    for name in extendable:
+        differing += _conflicts(name, stored.get(name), wanted.get(name))
     if differing:
         said = "; ".join(f"{name} is {_short(old)} in the file and {_short(new)} now" for name, old, new in differing)
         raise StoreError(f"{path} holds another run: {said}; use another --run file, or the stored values")
@@ -123,6 +126,13 @@ def merge(stored: Document, wanted: Document, extendable: Sequence[str], path: P
         if name in stored and name in wanted:
             merged[name] = _extend(stored[name], wanted[name])
     return merged
+
+
+def _conflicts(name: str, old: Any, new: Any) -> list[tuple[str, object, object]]:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return []
+    shared = [key for key in old if key in new]
+    return differences({f"{name}[{k}]": old[k] for k in shared}, {f"{name}[{k}]": new[k] for k in shared}, ())
 
 
 def _extend(old: Any, new: Any) -> Any:

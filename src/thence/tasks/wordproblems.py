@@ -36,16 +36,22 @@ FAMILIES = ("graph", "apples", "letters")
 SPLITS = ("train", "dev", "test")
 STYLES = ("direct", "cot", "draft")
 
-NAMES = (
+
+def words(text: str) -> tuple[str, ...]:
+    """A word list written as one string."""
+    return tuple(text.split())
+
+
+NAMES = words(
     "Ann Tom Sam Mary Anna Ben Kim Leo Eva Max Zoe Dan Lucy Jack Nina Paul Rosa Omar Ivan Jane Emil Carl Ruth Hugo"
-).split()
-ITEMS = "apples pears plums books pens coins cards marbles stamps balls toys shells eggs nuts keys cups".split()
-RELATIVES = "dad mom brother sister uncle aunt cousin friend".split()
+)
+ITEMS = words("apples pears plums books pens coins cards marbles stamps balls toys shells eggs nuts keys cups")
+RELATIVES = words("dad mom brother sister uncle aunt cousin friend")
 # Words that only the letters family uses, next to the names.
-WORDS = (
+WORDS = words(
     "Elon Musk Bill Gates Barack Obama Steve Jobs Larry Page Marie Curie Isaac Newton David Sarah Oscar Frank Alice "
     "Peter Grace Alan Turing Ada Bob Eric"
-).split()
+)
 
 MAX_VALUE = 999  # every quantity has at most three digits
 SHUFFLED = 0.3  # share of graph problems whose statements stand in random order
@@ -219,7 +225,11 @@ class _Graph:
         more, less = pair
         value = more.value - less.value
         operands = (str(more.value), str(less.value))
-        self._add(_Node("Difference", value, "", Step("Difference", f"{more.name} and {less.name}", "-", operands, str(value))))
+        self._add(
+            _Node(
+                "Difference", value, "", Step("Difference", f"{more.name} and {less.name}", "-", operands, str(value))
+            )
+        )
         self.question = f"How many more {self.item} does {more.name} have than {less.name}?"
 
     def _event(self, ops: int) -> None:
@@ -360,7 +370,7 @@ class WordProblems:
             problem = draw_problem(Random(f"{name}-{index}"), self.family, self.level, self.split, f"{name}-{index}")
             repeats = repeats + 1 if problem.question in problems else 0
             if repeats > 1000:
-                raise ValueError(f"wordproblems: {name} has only about {len(problems)} problems; ask for a smaller size")
+                raise ValueError(f"wordproblems: {name} has about {len(problems)} problems; ask for a smaller size")
             problems.setdefault(problem.question, problem)
             index += 1
         return list(problems.values())

@@ -1,0 +1,222 @@
+"""``thence compare``: which of several strategies is better, on the same problems, at equal cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from thence import api, methods
+from thence.core.errors import UsageError
+from thence.core.protocols import Generator, Task
+from thence.evals.compare import EXTENDABLE, Comparison, Grid, compare_header
+from thence.evals.compare import compare as run_comparison
+from thence.evals.evaluate import Arm
+from thence.stores.header import default_path
+from thence.stores.reuse import ReusePool
+from thence.stores.sqlite import RunFile, RunView
+
+from .evaluate import _public
+from .options import ModelFlags, SamplingFlags
+from .present import accuracy_text, err, number, out, plain, print_json, table
+from .progress import make
+from .running import checked_task, run_path, with_signals
+
+
+def compare(
+    task: str,
+    /,
+    *arms: str,
+    grid: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    prompt: Annotated[str | None, Parameter(alias="-p")] = None,
+    seeds: str = "0",
+    budget: str | None = None,
+    limit: int | None = None,
+    baseline: str | None = None,
+    run: Path | None = None,
+    plot: Path | None = None,
+    reuse: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    price: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+    models: ModelFlags = ModelFlags(),
+    sampling: SamplingFlags = SamplingFlags(),
+) -> int:
+    """Compare strategies on the same problems: paired differences with intervals, exact tests, cost, flips, a plot.
+
+    Parameters
+    ----------
+    task
+        wordproblems(level=3), gsm8k(file=PATH), or your own file.
+    arms
+        Strategies; each may name its prompt: "greedy @ direct" "self-consistency(n={4,16})".
+    grid
+        The same as an option, may be repeated.
+    prompt
+        Prompt of every arm that names none; default: the strategy's own, else the task's.
+    seeds
+        Seeds of the sampling, e.g. 0,1,2.
+    budget
+        Most charged tokens per problem, several for several columns: 1k,4k.
+    limit
+        Only the first so many problems of a fixed shuffle.
+    baseline
+        The arm that the others are compared with; default: the first.
+    run
+        Run file of all arms, which is their sample pool.
+    plot
+        Where the plot goes (.png; an .html is written beside it); default: next to the run file.
+    reuse
+        Take finished samples from these run files too.
+    dry_run
+        Print what it would cost, and run nothing.
+    price
+        Money per million tokens: input,output or input,output,cached.
+    json
+        Print one JSON object.
+    quiet
+        No progress.
+    """
+    chosen = checked_task(task)
+    seed_list = _numbers(seeds)
+    budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)
+    generator = api.load(models.model, models.options(seed_list[0]))
+    made = make_arms([*arms, *grid], prompt, chosen, generator, models.model, sampling)
+    cells = Grid(tuple(made), seed_list, budgets)
+    if dry_run:
+        from .dry import show_estimate
+
+        return show_estimate(
+            chosen, generator, made, seeds=len(seed_list), limit=limit, budget=budgets[0], price=price, json=json
+        )
+    arguments = {
+        "task": task,
+        "arms": [*arms, *grid],
+        "prompt": prompt,
+        "seeds": seeds,
+        "budget": budget,
+        "limit": limit,
+        "baseline": baseline,
+        "models": _public(models),
+        "sampling": asdict(sampling),
+    }
+    header = compare_header(chosen, generator, cells, limit=limit, arguments=arguments)
+    path = run_path(run, default_path(chosen.name, models.model, "compare", header, EXTENDABLE))
+    with RunFile.open(path, header, extendable=EXTENDABLE) as store:
+        for warning in store.warnings:
+            err.print(plain(warning, "yellow"))
+        pool = ReusePool(store, [RunView(p) for p in reuse]) if reuse else None
+        result = with_signals(
+            lambda stopper: run_comparison(
+                chosen,
+                generator,
+                cells,
+                model=models.model,
+                limit=limit,
+                baseline=baseline,
+                store=store,
+                pool=pool,
+                progress=make(quiet),
+                stopper=stopper,
+            )
+        )
+    if json:
+        print_json(result.document())
+    else:
+        show_comparison(result)
+    _draw(result, plot or path.with_suffix(".png"), wanted=plot is not None)
+    return 1 if result.incomplete else 0
+
+
+def make_arms(
+    texts: list[str], prompt: str | None, task: Task, generator: Generator, model: str, sampling: SamplingFlags
+) -> list[Arm]:
+    """Every arm of every grid; ``STRATEGY @ PROMPT`` names a prompt."""
+    if not texts:
+        raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
+    made: list[Arm] = []
+    draws = api.sampled(generator, **sampling.given())
+    for text in texts:
+        written, at, own = text.partition(" @ ")
+        for name, strategy in methods.strategies(written):
+            default = getattr(strategy, "default_prompt", None) or task.default_prompt
+            prompt_text = own.strip() if at else prompt or default
+            style = methods.prompt(prompt_text)
+            api.check_model(generator, model, methods.one(name, "strategy").name, strategy, style)
+            made.append(Arm(name, strategy, style, prompt_text, draws))
+    return made
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(s) for s in text.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {text!r} is no list of whole numbers; write e.g. 0,1,2") from None
+
+
+def show_comparison(result: Comparison) -> None:
+    """Two tables: every arm with interval and cost, and its paired difference to the baseline."""
+    seeds = ", ".join(map(str, result.seeds))
+    out.print(plain(f"{result.task}  {result.model}  seeds {seeds}", "bold"))
+    rows = [
+        [
+            r.arm,
+            "none" if r.budget is None else f"{r.budget:,}",
+            accuracy_text({"accuracy": r.accuracy, "interval": r.interval}),
+            number(r.tokens),
+            f"{r.seconds:,.1f}",
+            f"{r.unparsed}/{r.truncated}/{r.failed}",
+        ]
+        for r in result.rows
+    ]
+    columns = ["strategy", "budget", "accuracy [95 %]", "tokens/problem", "seconds", "unparsed/cut/failed"]
+    out.print(table("", columns, rows, right=(1, 2, 3, 4, 5)))
+    rows = []
+    for d in result.differences:
+        if d.paired is None:
+            shown = "unknown" if d.disagree is None else f"{100 * d.disagree:.1f} % of answers differ"
+            rows.append([d.arm, "" if d.budget is None else f"{d.budget:,}", shown, "", "", ""])
+            continue
+        p = d.paired
+        low, high = p.interval
+        difference = f"{100 * p.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        flips = f"+{sum(b > a for _, a, b in d.flips)} -{sum(b < a for _, a, b in d.flips)}"
+        rows.append(
+            [
+                d.arm,
+                "" if d.budget is None else f"{d.budget:,}",
+                difference,
+                flips,
+                _p_value(p.mcnemar),
+                _p_value(d.holm),
+            ]
+        )
+    if rows:
+        columns = [f"against {result.baseline}", "budget", "points [95 %]", "flips", "McNemar p", "Holm p"]
+        out.print(table("", columns, rows, right=(1, 2, 3, 4, 5)))
+    if result.statement:
+        out.print(plain(result.statement, "yellow"))
+    if result.incomplete:
+        out.print(plain(f"incomplete: {result.failed} problems failed; the same command tries them again", "red"))
+    if result.run:
+        out.print(plain(f"run {result.run}   flipped problems: --json", "dim"))
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _draw(result: Comparison, path: Path, *, wanted: bool) -> None:
+    try:
+        from thence.evals.plot import draw
+    except ImportError:
+        if wanted:
+            raise UsageError('the plot needs matplotlib: pip install "thence[plot]"') from None
+        return
+    for written in draw(result, path):
+        err.print(plain(f"plot {written}", "dim"))

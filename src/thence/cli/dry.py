@@ -1,0 +1,52 @@
+"""``--dry-run``: what a run would cost, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thence.core.protocols import Generator, Task
+from thence.evals.evaluate import Arm, chosen_problems
+
+from .present import number, out, print_json, table
+
+
+def show_estimate(
+    task: Task,
+    generator: Generator,
+    arms: Sequence[Arm],
+    *,
+    seeds: int,
+    limit: int | None,
+    budget: int | None,
+    price: str | None,
+    json: bool,
+) -> int:
+    """Print requests, tokens, seconds and money with their ranges; returns the exit code."""
+    from thence.evals.estimate import Price, estimate
+
+    problems = chosen_problems(task, limit)
+    prices = Price.parse(price) if price is not None else None
+    made = [estimate(problems, generator, arm, seeds=seeds, budget=budget, price=prices) for arm in arms]
+    if json:
+        print_json({"estimates": [e.document() for e in made]})
+        return 0
+    rows = [
+        [
+            e.arm,
+            number(e.requests),
+            number(e.prompt_tokens),
+            _range(e.generated),
+            _range(e.seconds),
+            _range(e.money, 4),
+        ]
+        for e in made
+    ]
+    columns = ["strategy", "requests", "prompt tokens", "generated tokens", "seconds", "money"]
+    out.print(
+        table("nothing was run; ranges are from short answers to every cap reached", columns, rows, (1, 2, 3, 4, 5))
+    )
+    return 0
+
+
+def _range(pair: tuple[float, float] | None, digits: int = 0) -> str:
+    return "unknown" if pair is None else f"{pair[0]:,.{digits}f} to {pair[1]:,.{digits}f}"

@@ -1,0 +1,212 @@
+"""``thence eval``: measure a strategy on a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from thence import api
+from thence.core.errors import UsageError
+from thence.evals.evaluate import Arm, Report, again, eval_header
+from thence.evals.evaluate import evaluate as run_evaluation
+from thence.stores.header import default_path
+from thence.stores.reuse import ReusePool
+from thence.stores.sqlite import RunFile, RunView
+
+from .options import ModelFlags, SamplingFlags
+from .present import accuracy_text, err, number, out, plain, print_json, table
+from .progress import make
+from .running import checked_task, run_path, with_signals
+
+
+def evaluate(
+    task: str | None = None,
+    /,
+    *,
+    strategy: Annotated[str, Parameter(alias="-s")] = "self-consistency(n=16)",
+    prompt: Annotated[str | None, Parameter(alias="-p")] = None,
+    limit: int | None = None,
+    budget: str | None = None,
+    seed: int = 0,
+    run: Path | None = None,
+    reuse: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    again_: Annotated[Path | None, Parameter(name="--again")] = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    price: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+    models: ModelFlags = ModelFlags(),
+    sampling: SamplingFlags = SamplingFlags(),
+) -> int:
+    """Measure a strategy on a task: accuracy with its interval, coverage, cost. The same command resumes.
+
+    Parameters
+    ----------
+    task
+        wordproblems(level=3), gsm8k(file=PATH), or your own .jsonl, .json or .csv file.
+    strategy
+        What to measure, e.g. "self-consistency(n=16)".
+    prompt
+        A prompt style or file; default: the strategy's own, else the task's.
+    limit
+        Only the first so many problems of a shuffle that is the same for every seed and strategy.
+    budget
+        Most charged tokens per problem: 800, 1k, 2.5k.
+    seed
+        Seed of the sampling; problems do not depend on it.
+    run
+        Run file; default runs/<task>-<model>-<strategy>-<hash>.db.
+    reuse
+        Take finished samples from these run files too.
+    again
+        Repeat the run of this file from its header, into a new file.
+    dry_run
+        Print what it would cost, and run nothing.
+    price
+        Money per million tokens: input,output or input,output,cached.
+    json
+        Print one JSON object.
+    quiet
+        No progress.
+    """
+    if again_ is not None:
+        if task is not None:
+            raise UsageError("--again takes everything from the run file; leave the task out")
+        task, strategy, prompt, limit, budget, seed, models, sampling = _from_header(again_)
+        run = run or again_.with_name(f"{again_.stem}-again.db")
+    if task is None:
+        raise UsageError("which task? e.g. thence eval wordproblems")
+    chosen = checked_task(task)
+    tokens = api.tokens(budget)
+    ready = api.setup(
+        models.model,
+        strategy,
+        prompt,
+        fallback_prompt=chosen.default_prompt,
+        options=models.options(seed),
+        sampling=sampling.given(),
+    )
+    arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
+    if dry_run:
+        from .dry import show_estimate
+
+        return show_estimate(
+            chosen, ready.generator, [arm], seeds=1, limit=limit, budget=tokens, price=price, json=json
+        )
+    arguments = {
+        "task": task,
+        "strategy": strategy,
+        "prompt": prompt,
+        "limit": limit,
+        "budget": budget,
+        "seed": seed,
+        "models": _public(models),
+        "sampling": asdict(sampling),
+    }
+    header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens, arguments=arguments)
+    path = run_path(run, default_path(chosen.name, models.model, ready.strategy_text, header))
+    with RunFile.open(path, header) as store:
+        for warning in store.warnings:
+            err.print(plain(warning, "yellow"))
+        pool = ReusePool(store, [RunView(p) for p in reuse]) if reuse else None
+        report = with_signals(
+            lambda stopper: run_evaluation(
+                chosen,
+                ready.generator,
+                arm,
+                model=models.model,
+                seed=seed,
+                limit=limit,
+                budget=tokens,
+                store=store,
+                pool=pool,
+                progress=make(quiet),
+                stopper=stopper,
+            )
+        )
+    show_report(report, json=json, price=price)
+    return 1 if report.incomplete else 0
+
+
+def _public(models: ModelFlags) -> dict[str, Any]:
+    """The model flags that may be stored: no headers, no request bodies."""
+    kept = asdict(models)
+    if kept.pop("header") or kept.pop("extra_body"):
+        kept["secret"] = "headers or extra body were given and are not stored"
+    kept.pop("extra_body", None)
+    return kept
+
+
+def _from_header(path: Path) -> tuple[Any, ...]:
+    with RunView(path) as view:
+        a = again(view.header)
+    models = dict(a["models"])
+    if "secret" in models:
+        raise UsageError(
+            f"{path} was made with --header or --extra-body, which are never stored; give the whole command"
+        )
+    return (
+        a["task"],
+        a["strategy"],
+        a["prompt"],
+        a["limit"],
+        a["budget"],
+        a["seed"],
+        replace(ModelFlags(), **models),
+        replace(SamplingFlags(), **a["sampling"]),
+    )
+
+
+def show_report(report: Report, *, json: bool, price: str | None = None) -> None:
+    """The table at the end, or the JSON object of the contract."""
+    document = report.document()
+    if price is not None:
+        from thence.evals.estimate import Price
+
+        document["money"] = Price.parse(price).of(report.charged)
+    if json:
+        print_json(document)
+        return
+    out.print(
+        plain(f"{report.task}  {report.model}  {report.strategy}  prompt {report.prompt}  seed {report.seed}", "bold")
+    )
+    if report.accuracy is None:
+        out.print(plain(report.statement or "no problem was graded", "yellow"))
+    rows = _rows(document, report)
+    out.print(table("", ["metric", "value"], rows, right=(1,)))
+    for problem, why in report.ungradable[:3]:
+        out.print(plain(f"ungradable reference {problem}: {why}", "yellow"))
+    for problem, why in report.failures[:3]:
+        out.print(plain(f"failed {problem}: {why}", "red"))
+    if report.incomplete:
+        out.print(plain(f"incomplete: {report.failed} problems failed; the same command tries them again", "red"))
+    if report.run:
+        out.print(plain(f"run {report.run}   look: thence show {report.run}", "dim"))
+
+
+def _rows(document: Mapping[str, Any], report: Report) -> list[list[str]]:
+    rows = [["problems", number(report.n)], ["accuracy [95 %]", accuracy_text(document)]]
+    rows += [[f"pass@{k}", f"{100 * v:.1f} %"] for k, v in report.pass_at.items() if k > 1]
+    rows += [[f"maj@{k}", f"{100 * v:.1f} %"] for k, v in report.maj_at.items() if k > 1]
+    if report.agreement is not None:
+        rows.append(["agreement, mean", f"{report.agreement:.2f}"])
+    if report.median_confidence is not None:
+        rows.append(["confidence, median", f"{report.median_confidence:.2f}"])
+    rows.append(["charged tokens per problem", number(report.tokens_per_problem)])
+    charged, spent = report.charged, report.spent
+    rows.append(["  prompt / generated / verifier", _slashed(charged.prompt, charged.generated, charged.verifier)])
+    rows.append(["spent: prefilled / reused", _slashed(spent.prefilled, spent.reused)])
+    rows.append(["spent: generated / of it wasted", _slashed(spent.generated, spent.wasted)])
+    rows.append(["seconds", f"{report.seconds:,.1f}"])
+    rows.append(["unparsed / truncated / failed", _slashed(report.unparsed, report.truncated, report.failed)])
+    if "money" in document:
+        rows.append(["money", f"{document['money']:,.4f}"])
+    return rows
+
+
+def _slashed(*values: int | None) -> str:
+    return " / ".join(number(v) for v in values)

@@ -1,0 +1,67 @@
+"""Running an evaluation from the command line: signals, the run file, and what is printed around it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from thence import api
+from thence.core.protocols import Task
+from thence.core.run import Stopper
+
+from .present import err, plain
+
+T = TypeVar("T")
+
+
+def with_signals(make: Callable[[Stopper], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in this thread: the first Ctrl-C lets what is in flight finish and saves, the second stops."""
+
+    async def main() -> T:
+        stopper = Stopper()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            if stopper.stopping:
+                err.print("stopping now")
+            else:
+                err.print("finishing what is in flight; Ctrl-C again stops at once")
+            stopper.stop()
+
+        caught = []
+        for name in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(name, on_signal)
+                caught.append(name)
+            except (NotImplementedError, RuntimeError, ValueError):  # no such signals here, or not the main thread
+                pass
+        try:
+            return await make(stopper)
+        finally:
+            for name in caught:
+                loop.remove_signal_handler(name)
+            await api.close_loaded()
+
+    return asyncio.run(main())
+
+
+def checked_task(text: str) -> Task:
+    """The task, after its references have graded themselves; those that do not are reported before any model runs."""
+    task = api.task(text)
+    if task.has_references:
+        wrong = task.check_references()
+        if wrong:
+            shown = "; ".join(f"{i}: {why}" for i, why in wrong[:3])
+            err.print(plain(f"{len(wrong)} references do not grade themselves as correct, e.g. {shown}", "yellow"))
+    return task
+
+
+def run_path(given: Path | None, default: Path) -> Path:
+    """Where the run goes, said on stderr."""
+    path = given or default
+    verb = "resuming" if path.exists() else "writing"
+    err.print(plain(f"{verb} {path}", "dim"))
+    return path

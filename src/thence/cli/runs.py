@@ -1,0 +1,223 @@
+"""``thence runs | show | export``: what run files hold. Opening one imports nothing and runs nothing."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from thence.cli.present import err, number, out, plain, print_json, table, tree_lines
+from thence.core.clean import one_line
+from thence.core.errors import StoreError, ThenceError, UsageError
+from thence.core.tree import Tree
+from thence.stores.sqlite import Cell, RunView
+
+FOLDER = Path("runs")
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The run files of a folder, the newest last."""
+    return sorted(folder.glob("*.db"), key=lambda p: p.stat().st_mtime)
+
+
+def last_run(folder: Path = FOLDER) -> Path:
+    """The run that was written last."""
+    files = run_files(folder)
+    if not files:
+        raise StoreError(f"there is no run in {folder}/; make one with: thence eval wordproblems")
+    return files[-1]
+
+
+def runs(folder: Path = FOLDER, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """List the run files of a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to look.
+    json
+        Print one JSON object.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in run_files(folder):
+        try:
+            with RunView(path) as run:
+                rows.append(_summary(path, run))
+        except ThenceError as error:
+            err.print(plain(f"{path}: {error}", "yellow"))
+    if json:
+        print_json({"runs": rows})
+        return
+    if not rows:
+        out.print(f"no runs in {folder}/; make one with: thence eval wordproblems")
+        return
+    cells = [
+        [str(r["run"]), str(r["task"]), str(r["model"]), str(r["arms"]), str(r["results"]), r["when"]] for r in rows
+    ]
+    out.print(table("", ["run", "task", "model", "arms", "results", "last written"], cells, right=(4,)))
+
+
+def _summary(path: Path, run: RunView) -> dict[str, Any]:
+    when = datetime.datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+    cells = run.cells()
+    header = run.header
+    arms = sorted({c.arm for c in cells}) if any(c.arm for c in cells) else [str(header.get("strategy", ""))]
+    return {
+        "run": str(path),
+        "task": _text(header.get("task")),
+        "model": _text(header.get("model")),
+        "arms": ", ".join(arms),
+        "results": sum(len(run.results(c)) for c in cells),
+        "failed": sum(len(run.failures(c)) for c in cells),
+        "samples": run.sample_count(),
+        "when": when,
+    }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return str(value.get("spec") or value.get("name") or value)
+    return str(value)
+
+
+def show(
+    run: Path | None = None,
+    /,
+    *,
+    problem: str | None = None,
+    arm: str | None = None,
+    seed: int | None = None,
+    budget: str | None = None,
+    limit: int = 20,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Show a run (without arguments: the last one), or one problem's tree.
+
+    Parameters
+    ----------
+    run
+        A run file.
+    problem
+        A problem's id: print its tree.
+    arm
+        In a comparison: which strategy.
+    seed
+        In a comparison: which seed.
+    budget
+        In a comparison: which budget.
+    limit
+        How many problems to list.
+    json
+        Print one JSON object.
+    """
+    path = run if run is not None else last_run()
+    with RunView(path) as view:
+        cells = [c for c in view.cells() if _wanted(c, arm, seed, budget)]
+        if not cells:
+            raise StoreError(f"{path} holds no result{' for this arm' if arm or seed is not None else ''} yet")
+        if problem is not None:
+            _show_problem(view, cells, problem, json)
+        else:
+            _show_run(view, cells, limit, json)
+
+
+def _wanted(cell: Cell, arm: str | None, seed: int | None, budget: str | None) -> bool:
+    from thence.api import tokens
+
+    return (
+        (arm is None or cell.arm == arm)
+        and (seed is None or cell.seed == seed)
+        and (budget is None or cell.budget == tokens(budget))
+    )
+
+
+def _show_run(view: RunView, cells: list[Cell], limit: int, json: bool) -> None:
+    if json:
+        records = [{"cell": [c.arm, c.seed, c.budget], "results": view.results(c)} for c in cells]
+        print_json({"run": str(view.path), "header": view.header, "cells": records})
+        return
+    header = view.header
+    out.print(plain(f"{view.path}", "bold"))
+    for key in ("task", "model", "strategy", "prompt", "seed", "budget", "limit"):
+        if header.get(key) is not None:
+            out.print(plain(f"{key:<10} {_text(header[key])}"))
+    for cell in cells:
+        results = view.results(cell)
+        verdicts = Counter(str(r.get("verdict", "no reference")) for r in results.values())
+        title = f"{cell.arm or header.get('strategy', '')}  seed {cell.seed}"
+        title += f"  budget {cell.budget:,}" if cell.budget else ""
+        counts = ", ".join(f"{n} {v}" for v, n in verdicts.most_common())
+        out.print(plain(f"\n{title}: {counts}; {len(view.failures(cell))} failed", "bold"))
+        rows = [
+            [pid, one_line(str(r.get("answer")), 24), str(r.get("verdict", "")), _confidence(r), _tokens(r)]
+            for pid, r in list(results.items())[:limit]
+        ]
+        out.print(table("", ["problem", "answer", "verdict", "confidence", "charged"], rows, right=(3, 4)))
+        if len(results) > limit:
+            out.print(plain(f"and {len(results) - limit} more; --limit shows them", "dim"))
+    first = next(iter(view.results(cells[0])), "ID")
+    out.print(plain(f"one problem: thence show {view.path} --problem {first}", "dim"))
+
+
+def _confidence(record: dict[str, Any]) -> str:
+    value = record.get("confidence")
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _tokens(record: dict[str, Any]) -> str:
+    charged = record.get("charged", {})
+    values = [charged.get(k) for k in ("prompt", "generated", "verifier")]
+    return "unknown" if any(v is None for v in values) else number(sum(values))
+
+
+def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool) -> None:
+    found = False
+    for cell in cells:
+        record = view.results(cell).get(problem)
+        if record is None:
+            continue
+        found = True
+        rows = view.tree(cell, problem)
+        if json:
+            print_json({"cell": [cell.arm, cell.seed, cell.budget], **record, "tree": rows})
+            continue
+        out.print(plain(f"{problem}  {cell.arm or view.header.get('strategy', '')}  seed {cell.seed}", "bold"))
+        if record.get("question"):
+            out.print(plain(str(record["question"])))
+        out.print(plain(f"answer {record.get('answer')!r}  {record.get('verdict', '')}  {_tokens(record)} tokens"))
+        for line in tree_lines(Tree.from_record(rows or []), record.get("node")):
+            out.print(line)
+    if not found:
+        known = list(view.results(cells[0]))[:3]
+        raise UsageError(f"{view.path} has no result for problem {problem!r}; it has e.g. {', '.join(known)}")
+
+
+def export(
+    run: Path | None = None,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    samples: Annotated[bool, Parameter(negative="")] = False,
+    trees: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write a run as JSONL or Parquet, by the output's suffix.
+
+    Parameters
+    ----------
+    run
+        A run file; default: the last one.
+    output
+        OUT.jsonl or OUT.parquet.
+    samples
+        Also every sample.
+    trees
+        Also every tree.
+    """
+    from thence.stores.export import export as write
+
+    with RunView(run if run is not None else last_run()) as view:
+        for path in write(view, output, samples=samples, trees=trees):
+            out.print(plain(str(path)))

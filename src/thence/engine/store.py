@@ -1,0 +1,174 @@
+"""Finished keys and values by token prefix, on the heap, evicted least recently used first.
+
+Two radix trees in one: blocks of a prompt, and below the prompt's last block the blocks of the replies to it. A block
+holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes prompts and replies by different forward
+passes, and in exact mode the bits of a key depend on which one made it.
+
+Rows at work own copies in the engine's buffers, so any block may be dropped at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+BLOCK = 32
+SCANNED = 32  # siblings compared token by token when none matches whole: enough for branches, cheap with many prompts
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Keys and values of ``tokens`` after the path to ``parent``; ``hidden`` is the last token's final state."""
+
+    parent: Block | None
+    tokens: tuple[int, ...]
+    kv: torch.Tensor | None
+    hidden: torch.Tensor | None = None
+    used: int = 0
+    alive: bool = True
+    children: dict[tuple[int, ...], Block] = field(default_factory=dict)
+    replies: dict[tuple[int, ...], Block] = field(default_factory=dict)
+
+    @property
+    def leaf(self) -> bool:
+        """Nothing hangs below."""
+        return not self.children and not self.replies
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the keys and values."""
+        return 0 if self.kv is None else self.kv.numel() * self.kv.element_size()
+
+
+class Store:
+    """The tree of blocks, at most ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self.evicted = 0
+        self._root = Block(None, (), None)
+        self._clock = 0
+
+    def prompt(self, ids: Sequence[int]) -> tuple[list[torch.Tensor], int, Block | None]:
+        """Cached pieces of a prompt, how many tokens they cover, and its last block if all of it is there."""
+        pieces, covered, node = self._walk(self._root, "children", ids)
+        whole = node if covered == len(ids) and node is not None and node.hidden is not None else None
+        return pieces, covered, whole
+
+    def reply(self, end: Block, ids: Sequence[int]) -> tuple[list[torch.Tensor], int]:
+        """Cached pieces of a reply to the prompt whose last block is ``end``."""
+        pieces, covered, _ = self._walk(end, "replies", ids)
+        return pieces, covered
+
+    def add_prompt(self, ids: Sequence[int], kv: torch.Tensor, hidden: torch.Tensor) -> Block:
+        """Keep a whole prompt; ``kv`` is [layers, 2, kv_heads, len(ids), d] and owned by the store from here on."""
+        node = self._add(self._root, "children", ids, kv)
+        node.hidden = hidden
+        self._evict(keep=node)
+        return node
+
+    def add_reply(self, end: Block, ids: Sequence[int], kv: torch.Tensor) -> None:
+        """Keep a reply to the prompt whose last block is ``end``, unless that has been evicted."""
+        if end.alive:
+            self._evict(keep=self._add(end, "replies", ids, kv))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for node in self._nodes():
+            node.alive = False
+        self._root = Block(None, (), None)
+        self.bytes = 0
+
+    def _touch(self, node: Block) -> None:
+        self._clock += 1
+        node.used = self._clock
+
+    def _walk(self, node: Block, kind: str, ids: Sequence[int]) -> tuple[list[torch.Tensor], int, Block | None]:
+        pieces: list[torch.Tensor] = []
+        at = 0
+        first = kind
+        self._touch(node)
+        while at < len(ids):
+            branches: dict[tuple[int, ...], Block] = getattr(node, first)
+            key = tuple(ids[at : at + BLOCK])
+            child = branches.get(key)
+            if child is None:
+                best, common = _closest(branches, key)
+                if best is not None and best.kv is not None:
+                    self._touch(best)
+                    pieces.append(best.kv[:, :, :, :common])
+                    at += common
+                return pieces, at, None
+            assert child.kv is not None
+            self._touch(child)
+            pieces.append(child.kv)
+            at += len(key)
+            node, first = child, "children"
+        return pieces, at, node
+
+    def _add(self, node: Block, kind: str, ids: Sequence[int], kv: torch.Tensor) -> Block:
+        for at in range(0, len(ids), BLOCK):
+            branches: dict[tuple[int, ...], Block] = getattr(node, kind if at == 0 else "children")
+            key = tuple(ids[at : at + BLOCK])
+            child = branches.get(key)
+            if child is None:
+                # A copy, so that a block is freed alone and not only with the longest path it was cut from.
+                child = branches[key] = Block(node, key, kv[:, :, :, at : at + len(key)].clone())
+                self.bytes += child.bytes
+            self._touch(child)
+            node = child
+        return node
+
+    def _evict(self, keep: Block) -> None:
+        if self.bytes <= self.limit:
+            return
+        path = set()
+        node: Block | None = keep
+        while node is not None:
+            path.add(id(node))
+            node = node.parent
+        # Down to 90 %, so that the scan is paid once in a while and not at every addition.
+        while self.bytes > self.limit * 0.9:
+            leaves = sorted((n for n in self._nodes() if n.leaf and id(n) not in path), key=lambda n: n.used)
+            if not leaves:
+                return
+            for leaf in leaves:
+                self._drop(leaf)
+                if self.bytes <= self.limit * 0.9:
+                    return
+
+    def _drop(self, node: Block) -> None:
+        parent = node.parent
+        assert parent is not None
+        for branches in (parent.children, parent.replies):
+            if branches.get(node.tokens) is node:
+                del branches[node.tokens]
+        node.alive = False
+        self.bytes -= node.bytes
+        self.evicted += len(node.tokens)
+        node.kv = None
+
+    def _nodes(self) -> Iterator[Block]:
+        stack = [*self._root.children.values()]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack.extend(node.children.values())
+            stack.extend(node.replies.values())
+
+
+def _closest(branches: dict[tuple[int, ...], Block], key: tuple[int, ...]) -> tuple[Block | None, int]:
+    """Among the newest siblings the one with the longest common beginning with ``key``."""
+    best, longest = None, 0
+    for scanned, (tokens, node) in enumerate(reversed(branches.items())):
+        if scanned >= SCANNED:
+            break
+        if tokens[0] != key[0]:
+            continue
+        common = next((i for i, (a, b) in enumerate(zip(tokens, key, strict=False)) if a != b), min(len(tokens), len(key)))
+        if common > longest:
+            best, longest = node, common
+    return best, longest

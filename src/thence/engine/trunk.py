@@ -1,0 +1,318 @@
+"""The forward pass: a lean decoder over key/value buffers that stay in place.
+
+One sample's cache has two parts. Its *prefix* is the rendered prompt; samples of one prompt form groups of at most
+`GROUP_ROWS` rows and share one copy. Its *suffix* is its reply so far, in the row's own buffer. Attention scores of the
+prefix are one matrix product per group, those of the suffix one per row; both go through one softmax:
+
+    s = [Q_group K_prefix^T | q K_suffix^T],  p = softmax(s + mask),  o = p_prefix V_prefix + p_suffix V_suffix
+
+so a shared prompt is read once per group and step, not once per sample.
+
+Why a row's numbers do not depend on its neighbours (exact mode): every product used here gives, row for row, the same
+bits whatever the number of rows, as long as there are at least `MIN_ROWS` rows (`tests/engine/test_exact.py` checks it
+on the machine at hand); widths are padded with masked keys, which add exact zeros; the reply is always computed by
+`decode`, one token per row, also when it is replayed after an eviction, and the prompt always by `prefill`.
+
+Differs from transformers: gate and activation, and residual sums, are fused into the products (oneDNN post-ops, so in
+bf16 they are rounded once and not twice); in float32 on a CPU the rotary embedding is one complex product, for which
+the rows of the q and k projections are interleaved at load time (scores are invariant under that permutation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from thence.nets.checkpoint import Checkpoint, Shape
+
+GROUP_ROWS = 16
+MIN_ROWS = 4
+
+Tensor = torch.Tensor
+
+
+class Linear:
+    """x W^T + b with fused followers; packed for oneDNN on a CPU, plain elsewhere."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool) -> None:
+        self.bias = bias
+        self.ops: Any = torch.ops.mkldnn._linear_pointwise if packed else None
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None) if packed else weight
+
+    def plain(self, x: Tensor) -> Tensor:
+        """x W^T + b."""
+        if self.ops is None:
+            return F.linear(x, self.weight, self.bias)
+        out: Tensor = self.ops(x, self.weight, self.bias, "none", [], "")
+        return out
+
+    def silu(self, x: Tensor) -> Tensor:
+        """silu(x W^T + b)."""
+        if self.ops is None:
+            return F.silu(F.linear(x, self.weight, self.bias))
+        out: Tensor = self.ops(x, self.weight, self.bias, "swish", [], "")
+        return out
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """(x W^T + b) * other."""
+        if self.ops is None:
+            return F.linear(x, self.weight, self.bias) * other
+        out: Tensor = self.ops.binary(x, other, self.weight, self.bias, "mul")
+        return out
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """x W^T + b + other."""
+        if self.ops is None:
+            return F.linear(x, self.weight, self.bias).add_(other)
+        out: Tensor = self.ops.binary(x, other, self.weight, self.bias, "add")
+        return out
+
+
+@dataclass(slots=True)
+class Layer:
+    """Weights of one layer; ``q_norm`` and ``k_norm`` are joined per head (None: the family has none)."""
+
+    norm1: Tensor
+    qkv: Linear
+    qk_norm: Tensor | None
+    out: Linear
+    norm2: Tensor
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+@dataclass(slots=True)
+class Buffers:
+    """Key/value memory: [layers, 2, places, kv_heads, length, head_dim]. The last place is scratch for padding."""
+
+    data: Tensor
+    flat: list[tuple[Tensor, Tensor]]
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    @staticmethod
+    def make(shape: Shape, places: int, length: int, dtype: torch.dtype, device: torch.device) -> Buffers:
+        """Zeroed buffers: masked keys must be finite, because their weight of 0 multiplies them."""
+        data = torch.zeros(
+            shape.layers, 2, places + 1, shape.kv_heads, length, shape.head_dim, dtype=dtype, device=device
+        )
+        flat = [(layer[0].view(-1, shape.head_dim), layer[1].view(-1, shape.head_dim)) for layer in data]
+        return Buffers(data, flat, [layer[0] for layer in data], [layer[1] for layer in data])
+
+    @property
+    def places(self) -> int:
+        """Usable places, the scratch place not counted; its index is this number."""
+        return int(self.data.shape[2]) - 1
+
+    @property
+    def length(self) -> int:
+        """Tokens per place."""
+        return int(self.data.shape[4])
+
+    def resized(self, shape: Shape, places: int, length: int) -> Buffers:
+        """Larger buffers with the same content."""
+        new = Buffers.make(shape, places, length, self.data.dtype, self.data.device)
+        new.data[:, :, : self.places, :, : self.length] = self.data[:, :, : self.places]
+        return new
+
+
+@dataclass(slots=True)
+class DecodePlan:
+    """Where the rows of one decode step read and write; index tensors are explained at `Trunk._attend`.
+
+    ``places`` None means that row i is suffix place i; otherwise the place of each row (replay).
+    """
+
+    rows: int
+    prefix: int
+    suffix: int
+    tiles: int
+    tile_rows: Tensor
+    row_tiles: Tensor
+    prefix_mask: Tensor
+    suffix_mask: Tensor
+    write: Tensor
+    groups: Tensor | None = None
+    places: Tensor | None = None
+
+
+@dataclass(slots=True)
+class PrefillPlan:
+    """Prompts to prefill together: ``count`` groups with ``rows`` new tokens each, ``prefix`` keys wide."""
+
+    count: int
+    rows: int
+    prefix: int
+    mask: Tensor
+    write: Tensor
+    groups: Tensor
+
+
+class Trunk:
+    """The weights and the two forward passes, `prefill` for prompts and `decode` for replies."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+        self.shape = shape = checkpoint.shape
+        self.device, self.dtype = device, dtype
+        self.packed = device.type == "cpu" and packable(dtype)
+        self.complex_rope = device.type == "cpu" and dtype == torch.float32
+        self.scale = shape.head_dim**-0.5
+        weights = {k: v.to(device=device, dtype=dtype) for k, v in checkpoint.weights.items()}
+        self.embedding = weights["model.embed_tokens.weight"]
+        self.norm = weights["model.norm.weight"]
+        self.head = Linear(weights.get("lm_head.weight", self.embedding), None, packed=self.packed)
+        self.layers = [self._layer(weights, f"model.layers.{i}.") for i in range(shape.layers)]
+        angles = torch.outer(torch.arange(shape.context + 1).float(), checkpoint.inv_freq.cpu())
+        cos, sin = angles.cos() * checkpoint.rope_scale, angles.sin() * checkpoint.rope_scale
+        if self.complex_rope:
+            self.rotation = torch.complex(cos, sin).unsqueeze(1)
+        else:
+            self.cos = torch.cat((cos, cos), -1).unsqueeze(1).to(device=device, dtype=dtype)
+            self.sin = torch.cat((-sin, sin), -1).unsqueeze(1).to(device=device, dtype=dtype)
+
+    def _layer(self, weights: dict[str, Tensor], at: str) -> Layer:
+        shape, attn, mlp = self.shape, at + "self_attn.", at + "mlp."
+
+        def rotary(w: Tensor) -> Tensor:
+            """Rows of a q or k projection in the order the rotary embedding wants."""
+            if not self.complex_rope:
+                return w
+            half = shape.head_dim // 2
+            return w.unflatten(0, (-1, 2, half)).transpose(1, 2).flatten(0, 2).contiguous()
+
+        def linear(name: str) -> Linear:
+            return Linear(weights[name + ".weight"], weights.get(name + ".bias"), packed=self.packed)
+
+        q, k, v = (attn + f"{x}_proj" for x in "qkv")
+        weight = torch.cat((rotary(weights[q + ".weight"]), rotary(weights[k + ".weight"]), weights[v + ".weight"]))
+        bias = None
+        if q + ".bias" in weights:
+            bias = torch.cat((rotary(weights[q + ".bias"]), rotary(weights[k + ".bias"]), weights[v + ".bias"]))
+        qk_norm = None
+        if attn + "q_norm.weight" in weights:
+            q_norm, k_norm = rotary(weights[attn + "q_norm.weight"]), rotary(weights[attn + "k_norm.weight"])
+            qk_norm = torch.cat((q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1))).contiguous()
+        return Layer(
+            norm1=weights[at + "input_layernorm.weight"],
+            qkv=Linear(weight, bias, packed=self.packed),
+            qk_norm=qk_norm,
+            out=linear(attn + "o_proj"),
+            norm2=weights[at + "post_attention_layernorm.weight"],
+            gate=linear(mlp + "gate_proj"),
+            up=linear(mlp + "up_proj"),
+            down=linear(mlp + "down_proj"),
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits in float32, [rows, vocab]; ``hidden`` must have at least MIN_ROWS rows."""
+        return self.head.plain(hidden).float()
+
+    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        if self.complex_rope:
+            rotation = self.rotation.index_select(0, positions)
+            return rotation, rotation
+        return self.cos.index_select(0, positions), self.sin.index_select(0, positions)
+
+    def _qkv(self, layer: Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries [rows, heads, d], rotated keys and values [rows, kv_heads, d]."""
+        s = self.shape
+        h = F.rms_norm(x, (s.width,), layer.norm1, s.eps)
+        heads = layer.qkv.plain(h).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
+        qk, v = heads[:, : s.heads + s.kv_heads], heads[:, s.heads + s.kv_heads :]
+        if layer.qk_norm is not None:
+            qk = F.rms_norm(qk, (s.head_dim,), None, s.eps).mul_(layer.qk_norm)
+        if self.complex_rope:
+            torch.view_as_complex(qk.unflatten(-1, (-1, 2))).mul_(rotation[0])
+        else:
+            qk = torch.addcmul(qk * rotation[0], qk.roll(s.head_dim // 2, -1), rotation[1])
+        return qk[:, : s.heads], qk[:, s.heads :], v
+
+    def _mlp(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
+        """Output projection, residual, and the gated MLP with its residual."""
+        x = layer.out.plus(attended, x)
+        h = F.rms_norm(x, (self.shape.width,), layer.norm2, self.shape.eps)
+        return layer.down.plus(layer.up.times(h, layer.gate.silu(h)), x)
+
+    def decode(self, tokens: Tensor, positions: Tensor, prefix: Buffers, suffix: Buffers, plan: DecodePlan) -> Tensor:
+        """One reply token per row: writes its keys and values, returns final hidden states [rows, width]."""
+        s = self.shape
+        x = self.embedding.index_select(0, tokens)
+        rotation = self._rotation(positions)
+        for index, layer in enumerate(self.layers):
+            q, k, v = self._qkv(layer, x, rotation)
+            flat_keys, flat_values = suffix.flat[index]
+            flat_keys.index_copy_(0, plan.write, k.reshape(-1, s.head_dim))
+            flat_values.index_copy_(0, plan.write, v.reshape(-1, s.head_dim))
+            attended = self._attend(q, index, prefix, suffix, plan)
+            x = self._mlp(layer, x, attended)
+        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+
+    def _attend(self, q: Tensor, layer: int, prefix: Buffers, suffix: Buffers, plan: DecodePlan) -> Tensor:
+        """Attention of one query per row over its group's prefix and its own suffix.
+
+        A (row, kv head) pair is one line. ``tile_rows`` picks lines into tiles [tiles, kv_heads, tile width];
+        ``row_tiles`` is the way back. Lines that pad a tile repeat line 0 and are never read back.
+        """
+        s, width = self.shape, plan.tile_rows.shape[0] // (plan.tiles * self.shape.kv_heads)
+        lines, d, group = plan.rows * s.kv_heads, s.head_dim, s.group
+        pk, pv, sk, sv = prefix.keys[layer], prefix.values[layer], suffix.keys[layer], suffix.values[layer]
+        if plan.groups is None:
+            pk, pv = pk[: plan.tiles], pv[: plan.tiles]
+        else:
+            pk, pv = pk.index_select(0, plan.groups), pv.index_select(0, plan.groups)
+        pk = pk[:, :, : plan.prefix].flatten(0, 1)
+        pv = pv[:, :, : plan.prefix].flatten(0, 1)
+        if plan.places is None:
+            sk, sv = sk[: plan.rows, :, : plan.suffix], sv[: plan.rows, :, : plan.suffix]
+        else:
+            sk = sk[:, :, : plan.suffix].index_select(0, plan.places)
+            sv = sv[:, :, : plan.suffix].index_select(0, plan.places)
+        sk, sv = sk.flatten(0, 1), sv.flatten(0, 1)
+
+        q = q.reshape(lines, group, d)
+        tiled = q.view(lines, group * d).index_select(0, plan.tile_rows).view(-1, width * group, d)
+        scores = torch.baddbmm(plan.prefix_mask, tiled, pk.transpose(1, 2), alpha=self.scale)
+        on_prefix = scores.view(-1, group * plan.prefix).index_select(0, plan.row_tiles).view(lines, group, plan.prefix)
+        on_suffix = torch.baddbmm(plan.suffix_mask, q, sk.transpose(1, 2), alpha=self.scale)
+        p = torch.softmax(torch.cat((on_prefix, on_suffix), -1), -1)
+        tiled = p[:, :, : plan.prefix].reshape(lines, -1).index_select(0, plan.tile_rows)
+        out = torch.bmm(tiled.view(-1, width * group, plan.prefix), pv)
+        out = out.view(-1, group * d).index_select(0, plan.row_tiles).view(lines, group, d)
+        return torch.baddbmm(out, p[:, :, plan.prefix :], sv).view(plan.rows, -1)
+
+    def prefill(self, tokens: Tensor, positions: Tensor, prefix: Buffers, plan: PrefillPlan) -> Tensor:
+        """Prompt tokens, ``plan.rows`` per group: writes keys and values, returns hidden states [rows, width]."""
+        s = self.shape
+        x = self.embedding.index_select(0, tokens)
+        rotation = self._rotation(positions)
+        split = (plan.count, plan.rows, s.kv_heads, s.group, s.head_dim)
+        for index, layer in enumerate(self.layers):
+            q, k, v = self._qkv(layer, x, rotation)
+            flat_keys, flat_values = prefix.flat[index]
+            flat_keys.index_copy_(0, plan.write, k.reshape(-1, s.head_dim))
+            flat_values.index_copy_(0, plan.write, v.reshape(-1, s.head_dim))
+            keys = prefix.keys[index][:, :, : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
+            values = prefix.values[index][:, :, : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
+            queries = q.reshape(split).permute(0, 2, 1, 3, 4).reshape(-1, plan.rows * s.group, s.head_dim)
+            scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(self.scale)
+            scores.view(plan.count, s.kv_heads, plan.rows, s.group, plan.prefix).add_(plan.mask)
+            out = torch.bmm(torch.softmax(scores, -1), values)
+            out = out.view(plan.count, s.kv_heads, plan.rows, s.group, s.head_dim).permute(0, 2, 1, 3, 4)
+            x = self._mlp(layer, x, out.reshape(plan.count * plan.rows, -1))
+        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+
+
+def packable(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's packed products exist here for ``dtype``."""
+    ops = getattr(torch.ops, "mkldnn", None)
+    if not torch.backends.mkldnn.is_available() or not hasattr(ops, "_linear_pointwise"):
+        return False
+    if dtype == torch.float32:
+        return True
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return False

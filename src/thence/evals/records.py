@@ -1,0 +1,110 @@
+"""One finished problem as a record: what a run file keeps, and all that a report is made of.
+
+A report is a function of records alone, so a run that was killed and resumed ends in the same table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from thence.core.answers import Grade, Reading, Verdict
+from thence.core.completion import Finish, Origin
+from thence.core.problem import Problem
+from thence.core.protocols import Task
+from thence.core.search import POLICY, Result
+from thence.core.tree import Kind, Node
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Whole-solution samples with one answer (None: no answer): how many, and how many of them are right."""
+
+    key: str | None
+    count: int
+    right: int
+
+
+def shuffled(problems: list[Problem], limit: int | None = None) -> list[Problem]:
+    """The problems in the order of their content hashes, the first ``limit`` of them.
+
+    The hash is the shuffle: it depends on neither seed nor file order, so all seeds and arms share their problems.
+    """
+    ordered = sorted(problems, key=lambda p: (p.hash, p.id))
+    return ordered if limit is None else ordered[:limit]
+
+
+def make_record(task: Task, result: Result, seconds: float) -> tuple[Record, list[dict[str, Any]]]:
+    """Grade ``result``; returns (record, tree), both plain JSON data. ``seconds`` is how long the problem took.
+
+    ``verdict`` is None where the task has no references.
+    """
+    record = result.record()
+    tree: list[dict[str, Any]] = record.pop("tree")
+    grade = task.grade(result.problem, result.reply, result.answer) if task.has_references else None
+    samples = [n for n in result.tree if _whole_solution(n)]
+    graded = grade is not None and grade.verdict is not Verdict.UNGRADABLE
+    record |= {
+        "key": task.reading.key(result.answer) if result.answer is not None else None,
+        "verdict": str(grade.verdict) if grade is not None else None,
+        "reason": grade.reason if grade is not None else "",
+        "seconds": round(seconds, 4),
+        "finishes": dict(_finishes(result)),
+        "draws": [[d.key, d.count, d.right] for d in draws(task, result.problem, samples, graded=graded)],
+    }
+    return record, tree
+
+
+def draws(task: Task, problem: Problem, nodes: list[Node], *, graded: bool) -> list[Draws]:
+    """The answers of whole-solution samples by answer class, every draw counted, in order of first appearance.
+
+    A sample cut by its own cap or the context counts, without an answer; one cut by the budget is no draw of the
+    model's distribution and does not.
+    """
+    counts: Counter[str | None] = Counter()
+    right: Counter[str | None] = Counter()
+    for node in nodes:
+        if node.completion.finish is Finish.BUDGET:
+            continue
+        value = sample_answer(task.reading, node)
+        key = None if value is None else task.reading.key(value)
+        counts[key] += node.multiplicity
+        if graded and value is not None and _right(task.grade(problem, node.completion.reply, value)):
+            right[key] += node.multiplicity
+    return [Draws(key, n, right[key]) for key, n in counts.items()]
+
+
+def sample_answer(reading: Reading, node: Node) -> str | None:
+    """The answer of one sample: the one the strategy read, else what stands in its reply. A cut sample has none."""
+    if node.found is not None or node.read:
+        return None if node.found is None else node.found.value
+    if node.truncated:
+        return None
+    read = reading.extract(node.completion.reply)
+    return None if read is None else read.value
+
+
+def _whole_solution(node: Node) -> bool:
+    """Whether a node is one sample of a whole solution, from the question to its end."""
+    return node.kind is Kind.FINISH and node.parent == 0 and node.origin is Origin.SAMPLED and node.role == POLICY
+
+
+def _right(grade: Grade) -> bool:
+    return grade.verdict is Verdict.CORRECT
+
+
+def _finishes(result: Result) -> Counter[str]:
+    """How often the model's texts ended in each way, every draw counted."""
+    finishes: Counter[str] = Counter()
+    for node in result.tree:
+        if node.origin is Origin.SAMPLED:
+            finishes[str(node.completion.finish)] += node.multiplicity
+    return finishes
+
+
+def duplicate_ids(problems: list[Problem]) -> list[str]:
+    """Ids that more than one problem has."""
+    return [i for i, n in Counter(p.id for p in problems).items() if n > 1]

@@ -1,0 +1,559 @@
+"""Any OpenAI-compatible server as a generator: vLLM, llama.cpp, OpenAI and the many that speak like it.
+
+Equal requests become one call with ``n=`` and one seed, because a server then reads the prompt once; where
+it returns fewer choices than asked, the rest comes from more calls. Every sampling parameter is sent,
+because servers fill gaps from the model's own generation config. A server's samples are records, not
+reproducible draws: the seed is sent, and nothing is promised.
+
+Token counts are the server's: of each choice where it shows token ids or log-probabilities, of the call
+otherwise. A choice whose own count stays unknown (one of several in a call) says None; ``max_n=1`` makes
+every call count itself. What a cancelled call has cost no server tells; the book counts such calls as
+``untold``. Where a server does not say how much of a prompt it took from its cache, ``prefilled`` counts
+all of it and ``reused`` is None.
+
+A completion that ended at "stop" is a natural end unless the server says which stop string it met, or stop
+strings were given and it does not say: then it counts as stopped, and as ended if it is empty.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Literal
+
+from thence.core.budget import Spent
+from thence.core.completion import (
+    THINK_CLOSE,
+    THINK_OPEN,
+    Ability,
+    Completion,
+    Context,
+    Failure,
+    Finish,
+    Request,
+    Sampling,
+)
+from thence.core.errors import ModelError, ServerError, UsageError
+from thence.core.seeds import digest
+
+from .arrivals import arrivals
+from .server import JSON, CallRejected, Patience, Server
+
+Endpoint = Literal["chat", "completions"]
+Renderer = Callable[[Context], str]
+Outcome = Completion | Failure
+Draw = tuple[int, Request]
+
+PATHS: dict[str, str] = {"chat": "/chat/completions", "completions": "/completions"}
+OURS = frozenset(
+    "model messages prompt n stream stop seed temperature top_p top_k max_tokens max_completion_tokens logprobs "
+    "top_logprobs echo continue_final_message add_generation_prompt return_token_ids".split()
+)
+PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing else would
+SEEDS = 2**31  # the range that every server takes
+MAX_N = 128
+
+
+def parse_model(spec: str) -> tuple[str, str]:
+    """``NAME@URL`` as (name, URL); names may hold slashes and at-signs.
+
+    >>> parse_model("acorn@http://127.0.0.1:8000/v1")
+    ('acorn', 'http://127.0.0.1:8000/v1')
+    """
+    match = re.fullmatch(r"(.+?)@(https?://.+)", spec.removeprefix("openai:").strip())
+    if match is None:
+        raise UsageError("this names no model on a server; write openai:NAME@http://HOST:PORT/v1")
+    return match[1], match[2]
+
+
+def plain(context: Context) -> str:
+    """A chat as plain text for the completions endpoint: ``Q: …``, ``A:``, and the reply so far."""
+    parts = []
+    for message in context.messages:
+        mark = {"user": "Q: ", "assistant": "A: ", "system": ""}[message.role]
+        parts.append(f"{mark}{message.content}\n" + ("\n" if message.role == "system" else ""))
+    begun = "".join(s.text for s in context.reply)
+    return "".join(parts) + "A:" + (begun if begun[:1].isspace() or not begun else " " + begun)
+
+
+class OpenAIGenerator:
+    """A model ``name`` on the server at ``url``.
+
+    ``endpoint`` is "chat" (the server renders) or "completions" (``renderer`` does, by default ``plain``).
+    ``headers`` and ``extra_body`` go with every call; ``extra_body`` cannot set what thence sets itself.
+    ``max_connections`` bounds calls at once, ``max_n`` the choices of one call. ``abilities`` states what
+    the server can do; by default that is asked at first use (``connect``), and before that a server is
+    taken to give log-probabilities.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        endpoint: Endpoint = "chat",
+        max_connections: int = 64,
+        max_n: int = MAX_N,
+        patience: Patience | None = None,
+        renderer: Renderer | None = None,
+        abilities: frozenset[Ability] | None = None,
+        max_context: int | None = None,
+    ) -> None:
+        if endpoint not in PATHS:
+            raise UsageError(f"the endpoint is {endpoint!r}; it is chat or completions")
+        clash = sorted(OURS & set(extra_body or ()))
+        if clash:
+            raise UsageError(f"the extra body cannot set {', '.join(clash)}; use the option of that name")
+        if max_n < 1:
+            raise UsageError(f"max-n is {max_n}; it must be at least 1")
+        self._name, self._endpoint = name, endpoint
+        self._server = Server(
+            url, key=key, headers=headers, max_connections=max_connections, patience=patience
+        )
+        self._extra_body = dict(extra_body or {})
+        self._renderer = renderer or plain
+        self._plain_stop = PLAIN_STOP if endpoint == "completions" and renderer is None else ()
+        self._stated = abilities is not None
+        assumed = {Ability.LOGPROBS, Ability.TOP2} | (
+            {Ability.CONTINUE} if endpoint == "completions" else set()
+        )
+        self._abilities = frozenset(assumed) if abilities is None else abilities
+        self._max_n, self._max_context = max_n, max_context
+        self._cap_name = "max_tokens"
+        self._is_vllm = False
+        self._connected = False
+        self._tried_continue = False
+        self._pending = 0
+        self.calls = 0
+        self.spent = Spent()
+
+    @property
+    def identity(self) -> str:
+        """URL without credentials and query, served name, endpoint, and a digest of the extra body if there is one."""
+        extra = f"+{digest(sorted(self._extra_body.items()))[:12]}" if self._extra_body else ""
+        return f"openai:{self._name}@{self._server.shown}#{self._endpoint}{extra}"
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the server can do, as stated or as found out by ``connect``."""
+        return self._abilities
+
+    @property
+    def capacity(self) -> int:
+        """Calls that may run at once."""
+        return self._server.limit
+
+    @property
+    def pending(self) -> int:
+        """Calls that run or wait now; one call may draw several samples."""
+        return self._pending
+
+    @property
+    def defaults(self) -> Sampling:
+        """thence's own defaults: what a server would fill in is not known."""
+        return Sampling()
+
+    @property
+    def max_context(self) -> int | None:
+        """As given, or as the server says once connected."""
+        return self._max_context
+
+    def tokens(self, context: Context) -> None:
+        """Only the server knows them."""
+        return None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Only the server could."""
+        raise ModelError(
+            "the openai generator has no tokenizer and cannot decode token ids; use a local model"
+        )
+
+    def describe(self) -> Mapping[str, object]:
+        """Header fields: where the samples come from, and that a seed does not bring them back."""
+        return {
+            "generator": "openai",
+            "served": self._name,
+            "url": self._server.shown,
+            "endpoint": self._endpoint,
+            "server": "vllm" if self._is_vllm else "unknown",
+            "extra_body": sorted(self._extra_body),
+            "exact": False,
+        }
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        await self._server.close()
+
+    async def connect(self, needs: frozenset[Ability] = frozenset(), book: Spent | None = None) -> None:
+        """Learn what the server says of itself, and try out those ``needs`` that it does not speak of.
+
+        Costs one listing of its models, once; and two tiny calls if continuing is needed and nobody has
+        said whether the server can. Never fails because a listing is not there.
+        """
+        async with self._server.here().lock:
+            if not self._connected:
+                await self._learn()
+                self._connected = True
+            if Ability.CONTINUE in needs - self._abilities and not self._stated and not self._tried_continue:
+                self._tried_continue = True
+                if await self._continues(Spent() if book is None else book):
+                    self._abilities |= {Ability.CONTINUE}
+
+    async def run(
+        self, requests: Sequence[Request], book: Spent
+    ) -> AsyncGenerator[tuple[int, Outcome], None]:
+        """Yield (index, outcome) in order of arrival; closing closes the HTTP requests that still run.
+
+        Raises ServerError or ModelError for what is true of every call (a wrong key, a model that is not
+        served, a server that lets nothing through); what concerns one request is its Failure.
+        """
+        if any(r.sampling.first_rank is not None for r in requests):
+            raise ModelError("the openai generator cannot branch on the first token; use a local model")
+        chunks = self._chunks(list(enumerate(requests)))
+        left = len(chunks)
+        self._pending += left
+        made: dict[int, Outcome] = {}
+        try:
+            begun = any(r.context.reply for r in requests)
+            await self.connect(frozenset({Ability.CONTINUE}) if begun else frozenset(), book)
+            if begun and Ability.CONTINUE not in self._abilities:
+                shown = self._server.shown
+                raise ModelError(f"{shown} cannot continue a begun reply; use a local model or a vLLM server")
+            async with aclosing(arrivals(self._draw(chunk, book, made) for chunk in chunks)) as parts:
+                async for part in parts:
+                    left -= 1
+                    self._pending -= 1
+                    for i in part:
+                        yield i, made.pop(i)
+        finally:
+            self._pending -= left
+            for outcome in made.values():
+                if isinstance(outcome, Completion):
+                    self._note(book, Spent(wasted=outcome.generated))
+
+    def _chunks(self, draws: list[Draw]) -> list[list[Draw]]:
+        """Equal requests together, at most ``max_n`` of them; greedy ones alone (servers refuse n > 1 there)."""
+        groups: dict[tuple[Context, Sampling], list[Draw]] = {}
+        for i, request in draws:
+            groups.setdefault((request.context, request.sampling), []).append((i, request))
+        chunks = []
+        for (_, sampling), group in groups.items():
+            size = 1 if sampling.temperature == 0 else self._max_n
+            chunks += [group[k : k + size] for k in range(0, len(group), size)]
+        return chunks
+
+    async def _draw(self, draws: list[Draw], book: Spent, made: dict[int, Outcome]) -> list[int]:
+        """One call for ``draws``, which are equal but for their seeds, and more calls for what it left out."""
+        context, sampling = draws[0][1].context, draws[0][1].sampling
+        try:
+            data = await self._ask(context, sampling, draws[0][1].seed, len(draws), book)
+        except CallRejected as rejected:
+            if not rejected.alone:
+                raise ServerError(rejected.message) from None
+            failure = Failure(rejected.kind, rejected.message, rejected.attempts)
+            made |= {i: failure for i, _ in draws}
+            return [i for i, _ in draws]
+        self._bill(data.get("usage"), book)
+        outcomes = self._read(data, sampling)[: len(draws)]
+        if not outcomes:
+            text = f"{self._server.shown} returned an answer without choices; see thence doctor"
+            outcomes = [Failure("bad_answer", text)] * len(draws)
+        made |= {i: outcome for (i, _), outcome in zip(draws, outcomes, strict=False)}
+        rest = draws[len(outcomes) :]
+        if rest:
+            self._max_n = len(outcomes)
+            async with aclosing(
+                arrivals(self._draw(chunk, book, made) for chunk in self._chunks(rest))
+            ) as parts:
+                async for _ in parts:
+                    pass
+        return [i for i, _ in draws]
+
+    async def _ask(self, context: Context, sampling: Sampling, seed: int, n: int, book: Spent) -> JSON:
+        """One call, sent again with a smaller cap or another name for it where the server wants that."""
+        cap = sampling.max_tokens
+        if self._max_context is not None:
+            cap = self._max_context if cap is None else min(cap, self._max_context)
+        if cap is None and self._endpoint == "completions":
+            raise UsageError("the completions endpoint needs a token cap; set --max-tokens")
+        while True:
+            try:
+                return await self._post(self._body(context, replace(sampling, max_tokens=cap), seed, n), book)
+            except CallRejected as rejected:
+                room = room_left(rejected.said) if rejected.kind == "context_length" else None
+                if "max_completion_tokens" in rejected.said and self._cap_name == "max_tokens":
+                    self._cap_name = "max_completion_tokens"
+                elif room is not None and 0 < room and (cap is None or room < cap):
+                    cap = room
+                elif rejected.kind == "not_found":
+                    raise self._server.broken(await self._missing(rejected)) from None
+                else:
+                    raise
+
+    async def _post(self, body: JSON, book: Spent) -> JSON:
+        self.calls += 1
+        return await self._server.post(PATHS[self._endpoint], body, lambda: self._note(book, Spent(untold=1)))
+
+    def _body(self, context: Context, sampling: Sampling, seed: int, n: int) -> JSON:
+        """The request as the server reads it."""
+        body: JSON = {"model": self._name, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        body |= {"seed": seed % SEEDS, "n": n}
+        if sampling.max_tokens is not None:
+            body[self._cap_name] = sampling.max_tokens
+        if stop := [*sampling.stop, *self._plain_stop]:
+            body["stop"] = stop
+        if self._is_vllm:  # what its generation config could set otherwise
+            body |= {
+                "top_k": sampling.top_k,
+                "min_p": 0.0,
+                "repetition_penalty": 1.0,
+                "return_token_ids": True,
+            }
+        elif sampling.top_k:
+            body["top_k"] = sampling.top_k
+        wanted = sampling.top2 or sampling.logprobs
+        if self._endpoint == "completions":
+            body["prompt"] = self._renderer(context)
+            if wanted:
+                body["logprobs"] = 2 if sampling.top2 else 1
+        else:
+            body["messages"] = [{"role": m.role, "content": m.content} for m in context.messages]
+            if context.reply:
+                body["messages"].append(
+                    {"role": "assistant", "content": "".join(s.text for s in context.reply)}
+                )
+                body |= {"continue_final_message": True, "add_generation_prompt": False}
+            if wanted:
+                body["logprobs"] = True
+            if sampling.top2:
+                body["top_logprobs"] = 2
+        return body | self._extra_body
+
+    def _read(self, data: JSON, sampling: Sampling) -> list[Outcome]:
+        """The choices of an answer as completions, with token counts that add up to the server's."""
+        choices = data.get("choices")
+        choices = choices if isinstance(choices, list) else []
+        usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
+        prompt = count((usage or {}).get("prompt_tokens"))
+        stops = (*sampling.stop, *self._plain_stop)
+        outcomes: list[Outcome] = []
+        for choice in choices:
+            try:
+                outcomes.append(read_choice(choice, stops))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                text = f"{self._server.shown} returned a choice of an unknown shape; see thence doctor"
+                outcomes.append(Failure("bad_answer", text))
+        done = [replace(o, prompt_tokens=prompt) for o in outcomes if isinstance(o, Completion)]
+        counts = reconcile(
+            [o.generated for o in done],
+            [o.finish for o in done],
+            count((usage or {}).get("completion_tokens")),
+        )
+        if len(done) < len(outcomes):
+            counts = [o.generated for o in done]
+        counted = iter([replace(o, generated=c) for o, c in zip(done, counts, strict=True)])
+        final = [next(counted) if isinstance(o, Completion) else o for o in outcomes]
+        for o in final:
+            if isinstance(o, Completion) and o.text:
+                self._check_logprobs(o, sampling)
+        return final
+
+    def _check_logprobs(self, completion: Completion, sampling: Sampling) -> None:
+        for asked, got, what in (
+            (sampling.top2, completion.top2, "top-2 log-probabilities"),
+            (sampling.logprobs, completion.logprobs, "log-probabilities"),
+        ):
+            if asked and got is None:
+                text = f"{self._server.shown} gives no {what}; use a method that needs none, or a local model"
+                raise self._server.broken(ModelError(text))
+
+    def _bill(self, usage: object, book: Spent) -> None:
+        """Enter what the server says a call has cost."""
+        told: JSON = usage if isinstance(usage, dict) else {}
+        details = told.get("prompt_tokens_details")
+        cached = count(details.get("cached_tokens")) if isinstance(details, dict) else None
+        if cached is None:
+            cached = count(told.get("prompt_cache_hit_tokens"))
+        prompt = count(told.get("prompt_tokens"))
+        fresh = prompt if prompt is None or cached is None else max(0, prompt - cached)
+        self._note(
+            book, Spent(prefilled=fresh, reused=cached, generated=count(told.get("completion_tokens")))
+        )
+
+    def _note(self, book: Spent, cost: Spent) -> None:
+        for each in (book, self.spent):
+            each += cost
+
+    async def served(self) -> list[JSON]:
+        """The server's list of models; empty where it has none."""
+        data = await self._server.get("/models")
+        models = data.get("data") if data else None
+        return [m for m in models if isinstance(m, dict)] if isinstance(models, list) else []
+
+    async def _learn(self) -> None:
+        """What the listing of models says: context length, and whether this is a vLLM server."""
+        for model in await self.served():
+            if model.get("id") == self._name:
+                self._is_vllm = model.get("owned_by") == "vllm"
+                if self._max_context is None:
+                    self._max_context = count(model.get("max_model_len"))
+        if self._is_vllm and not self._stated:
+            self._abilities |= {Ability.CONTINUE}
+
+    async def _continues(self, book: Spent) -> bool:
+        """Whether the server continues a begun reply: it then reads fewer tokens than for a finished turn and a new one."""
+        sizes = []
+        turns = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One, two, three,"}]
+        body: JSON = {"model": self._name, "messages": turns, self._cap_name: 1, "temperature": 0.0}
+        for flags in ({}, {"continue_final_message": True, "add_generation_prompt": False}):
+            try:
+                data = await self._post(body | flags | self._extra_body, book)
+            except CallRejected:
+                return False
+            self._bill(data.get("usage"), book)
+            usage = data.get("usage")
+            sizes.append(count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None)
+        return sizes[0] is not None and sizes[1] is not None and sizes[1] < sizes[0]
+
+    async def _missing(self, rejected: CallRejected) -> ModelError:
+        """Why a 404: the model is not served, or the path is not there."""
+        shown, names = self._server.shown, [str(m.get("id")) for m in await self.served()]
+        if not names:
+            return ModelError(
+                f"{rejected.message}; check the model's name and the URL, which usually ends in /v1"
+            )
+        if self._name in names:
+            other = "completions" if self._endpoint == "chat" else "chat"
+            return ModelError(
+                f"{shown} has no {self._endpoint} endpoint ({rejected.said}); try --endpoint {other}"
+            )
+        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        return ModelError(f"{shown} does not serve {self._name!r}; it serves {listed}")
+
+
+def count(value: object) -> int | None:
+    """A token count as servers give it; anything else is unknown."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def room_left(said: str) -> int | None:
+    """Tokens left for a completion, read from a server's refusal of a request that is too long."""
+    whole = re.search(r"(?:context length (?:is|of)|max_model_len=)\D{0,3}(\d+)", said)
+    used = re.search(r"(\d+) (?:tokens )?(?:in the (?:messages|prompt|input)|(?:input|prompt) tokens)", said)
+    if whole is None:
+        return None
+    return int(whole[1]) - (int(used[1]) if used else 0)
+
+
+def reconcile(
+    counts: Sequence[int | None], finishes: Sequence[Finish], total: int | None
+) -> list[int | None]:
+    """Token counts of the choices of one call that add up to the server's ``total``; None where they do not.
+
+    Servers that list log-probabilities without the end-of-text token still bill it.
+    """
+    if total is None:
+        return list(counts)
+    if len(counts) == 1:
+        return [total]
+    known = [c for c in counts if c is not None]
+    if len(known) < len(counts):
+        return [None] * len(counts)
+    ended = [f is not Finish.LENGTH for f in finishes]
+    if sum(known) == total:
+        return list(known)
+    if sum(known) + sum(ended) == total:
+        return [c + e for c, e in zip(known, ended, strict=True)]
+    return [None] * len(counts)
+
+
+def read_choice(choice: JSON, stops: Sequence[str]) -> Outcome:
+    """One choice of an answer, of either endpoint. Raises TypeError and the like where it has no such shape."""
+    message = choice.get("message")
+    text: str = (message.get("content") if isinstance(message, dict) else choice.get("text")) or ""
+    thought: str = (message.get("reasoning_content") or message.get("reasoning") or "") if message else ""
+    reason = choice.get("finish_reason")
+    if reason not in ("stop", "length", "eos", "eos_token", "end_turn", "max_tokens", "stop_sequence", None):
+        return Failure(str(reason), f"the server ended an answer with {reason!r}; it is no completion")
+    pieces, logprobs, tops = read_logprobs(choice.get("logprobs"))
+    ids = choice.get("token_ids")
+    finish, text = _finish(choice, text, stops)
+    generated = len(ids) if ids else len(pieces) if pieces else None
+    whole = f"{THINK_OPEN}{thought}{THINK_CLOSE if text else ''}{text}" if thought else text
+    done = Completion.of(text, finish)
+    if thought:
+        reply_at = len(whole) - len(text)
+        done = Completion(whole, finish, thought, text, reply_at)
+    return replace(
+        done,
+        ids=tuple(int(i) for i in ids) if ids else None,
+        logprobs=logprobs,
+        top2=tops,
+        ends=token_ends(pieces, whole) if pieces else None,
+        generated=generated,
+    )
+
+
+def _finish(choice: JSON, text: str, stops: Sequence[str]) -> tuple[Finish, str]:
+    """Why a choice ended, and its text without stop strings (some servers leave them in, some ignore them)."""
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    if found:
+        return Finish.STOP, text[: min(found)]
+    reason = choice.get("finish_reason")
+    if reason in ("length", "max_tokens"):
+        return Finish.LENGTH, text
+    met = choice.get("stop_reason", "untold")
+    if reason == "stop_sequence" or (isinstance(met, str) and met in stops):
+        return Finish.STOP, text
+    unsure = bool(stops) and met == "untold" and reason == "stop" and bool(text)
+    return (Finish.STOP if unsure else Finish.EOS), text
+
+
+Tops = tuple[tuple[float, float], ...]
+
+
+def read_logprobs(given: object) -> tuple[list[str | bytes], tuple[float, ...] | None, Tops | None]:
+    """Tokens, their log-probabilities, and the two best of each, from the shape of either endpoint."""
+    if not isinstance(given, dict):
+        return [], None, None
+    pieces: list[str | bytes]
+    rows = given.get("content")
+    if isinstance(rows, list):
+        pieces = [bytes(r["bytes"]) if r.get("bytes") is not None else str(r["token"]) for r in rows]
+        logprobs = [r["logprob"] for r in rows]
+        best = [[t["logprob"] for t in r.get("top_logprobs") or ()] for r in rows]
+    elif isinstance(given.get("tokens"), list) and isinstance(given.get("token_logprobs"), list):
+        pieces = [str(t) for t in given["tokens"]]
+        logprobs = given["token_logprobs"]
+        best = [list((t or {}).values()) for t in given.get("top_logprobs") or ()]
+    else:
+        return [], None, None
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in logprobs):
+        return pieces, None, None
+    ranked = [sorted((float(x) for x in row), reverse=True) for row in best]
+    tops = tuple((row[0], row[1]) for row in ranked if len(row) >= 2)
+    return pieces, tuple(float(x) for x in logprobs), tops if len(tops) == len(pieces) else None
+
+
+def token_ends(pieces: Sequence[str | bytes], text: str) -> tuple[int, ...] | None:
+    """Character offset in ``text`` at which each token ends; None where the tokens do not spell the text.
+
+    A token that ends inside a character ends where the last whole character does; what stop strings or the
+    end of the text took away ends with the text.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    spelled, ends = "", []
+    for piece in pieces:
+        spelled += piece if isinstance(piece, str) else decoder.decode(piece)
+        ends.append(min(len(spelled), len(text)))
+    return tuple(ends) if spelled.startswith(text) else None
+
+
+__all__ = ["OpenAIGenerator", "parse_model", "plain"]

@@ -1,0 +1,76 @@
+"""The built-in word problems as a task: problems without answers outside, references inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from thence.core.answers import Grade, Reading
+from thence.core.errors import UsageError
+from thence.core.problem import Problem
+from thence.grading.extract import NumericReading, TextReading
+from thence.grading.grade import grade_answer
+
+from .wordproblems import WordProblem, WordProblems
+
+
+@dataclass(frozen=True)
+class WordProblemsTask:
+    """``size`` different problems of one family, level and split; fixed by these and ``data_seed``, never by a run.
+
+    The question's hash decides its split, so a test problem is in no training set.
+    """
+
+    level: int = 3
+    split: str = "test"
+    data_seed: int = 0
+    size: int = 1000
+    family: str = "graph"
+
+    name = "wordproblems"
+    default_prompt = "cot"
+    has_references = True
+
+    def __post_init__(self) -> None:
+        try:
+            WordProblems(self.level, self.split, self.data_seed, self.size, self.family)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    @property
+    def spec(self) -> str:
+        """The task as it is written on the command line, with what is not a default."""
+        given = [f"{f.name}={v}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        return f"wordproblems({', '.join(given)})" if given else "wordproblems"
+
+    @property
+    def reading(self) -> Reading:
+        """Numbers; for last letters the text after the marker, else the last word."""
+        return TextReading(fallback="word") if self.family == "letters" else NumericReading()
+
+    @cached_property
+    def items(self) -> dict[str, WordProblem]:
+        """The generated problems by id, with their graphs."""
+        made = WordProblems(self.level, self.split, self.data_seed, self.size, self.family)
+        try:
+            return {p.id: p for p in made.items()}
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    @cached_property
+    def _problems(self) -> tuple[Problem, ...]:
+        return tuple(Problem(p.id, p.question, p.family) for p in self.items.values())
+
+    def problems(self) -> Sequence[Problem]:
+        """The questions."""
+        return self._problems
+
+    def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
+        """Exact equality with the graph's answer."""
+        return grade_answer(self.items[problem.id].answer, answer)
+
+    def check_references(self) -> list[tuple[str, str]]:
+        """References that do not grade themselves (there are none)."""
+        grades = ((p.id, grade_answer(p.answer, p.answer)) for p in self.items.values())
+        return [(i, g.reason) for i, g in grades if not g.correct]
