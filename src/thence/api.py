@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from . import methods
 from .core.answers import Reading
@@ -20,6 +21,10 @@ from .core.protocols import Generator, PromptStyle, Strategy, Task
 from .core.search import Result, check_needs
 from .core.search import solve as _solve
 from .methods import ModelOptions
+
+if TYPE_CHECKING:
+    from .evals.compare import Comparison
+    from .evals.evaluate import Arm, Report
 
 _loaded: dict[str, Generator] = {}
 MAX_QUESTION = 100_000  # characters
@@ -208,3 +213,103 @@ def solve(
 def task(text: str) -> Task:
     """A task by its text: ``wordproblems(level=4)``, ``gsm8k(file=PATH)``, a path to a JSONL file."""
     return methods.task(text)
+
+
+def evaluate(
+    task_text: str | Task,
+    model: str | Generator = "acorn",
+    strategy: str | Strategy = "self-consistency(n=16)",
+    prompt: str | PromptStyle | None = None,
+    *,
+    limit: int | None = None,
+    budget: int | str | None = None,
+    seed: int = 0,
+    run: str | Path | None = None,
+    options: ModelOptions | None = None,
+    **sampling: Any,
+) -> Report:
+    """Measure a strategy on a task, as ``thence eval`` does. ``run`` is the run file; None keeps nothing.
+
+    ``sampling`` takes temperature, top_p, top_k and max_tokens.
+    """
+    from .evals.evaluate import Arm, eval_header
+    from .evals.evaluate import evaluate as run_evaluation
+    from .stores.sqlite import RunFile
+
+    chosen = task(task_text) if isinstance(task_text, str) else task_text
+    ready = setup(model, strategy, prompt, fallback_prompt=chosen.default_prompt, options=options, sampling=sampling)
+    arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
+    cap = tokens(budget)
+    header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=cap)
+    store = RunFile.open(run, header) if run is not None else None
+    try:
+        return run_sync(
+            run_evaluation(
+                chosen, ready.generator, arm, model=ready.model, seed=seed, limit=limit, budget=cap, store=store
+            )
+        )
+    finally:
+        if store is not None:
+            store.close()
+
+
+def compare(
+    task_text: str | Task,
+    arms: Sequence[str],
+    model: str | Generator = "acorn",
+    *,
+    prompt: str | None = None,
+    seeds: Sequence[int] = (0,),
+    budgets: Sequence[int | str | None] = (None,),
+    limit: int | None = None,
+    baseline: str | None = None,
+    run: str | Path | None = None,
+    options: ModelOptions | None = None,
+    **sampling: Any,
+) -> Comparison:
+    """Compare strategies on the same problems, as ``thence compare`` does; an arm may be ``STRATEGY @ PROMPT``."""
+    from .evals.compare import EXTENDABLE, Grid, compare_header
+    from .evals.compare import compare as run_comparison
+    from .stores.sqlite import RunFile
+
+    chosen = task(task_text) if isinstance(task_text, str) else task_text
+    generator = load(model, options) if isinstance(model, str) else model
+    name = model if isinstance(model, str) else generator.identity
+    made = make_arms(arms, prompt, chosen, generator, name, sampling)
+    grid = Grid(tuple(made), tuple(seeds), tuple(tokens(b) for b in budgets))
+    store = None
+    if run is not None:
+        store = RunFile.open(run, compare_header(chosen, generator, grid, limit=limit), extendable=EXTENDABLE)
+    try:
+        return run_sync(
+            run_comparison(chosen, generator, grid, model=name, limit=limit, baseline=baseline, store=store)
+        )
+    finally:
+        if store is not None:
+            store.close()
+
+
+def make_arms(
+    texts: Sequence[str],
+    prompt: str | None,
+    chosen: Task,
+    generator: Generator,
+    model: str,
+    sampling: dict[str, Any],
+) -> list[Arm]:
+    """Every arm of every grid; ``STRATEGY @ PROMPT`` names a prompt; else ``prompt``, or the default."""
+    from .evals.evaluate import Arm
+
+    if not texts:
+        raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
+    made: list[Arm] = []
+    draws = sampled(generator, **sampling)
+    for text in texts:
+        written, at, own = text.partition(" @ ")
+        for name, strategy in methods.strategies(written):
+            default = getattr(strategy, "default_prompt", None) or chosen.default_prompt
+            prompt_text = own.strip() if at else prompt or default
+            style = methods.prompt(prompt_text)
+            check_model(generator, model, methods.one(name, "strategy").name, strategy, style)
+            made.append(Arm(name, strategy, style, prompt_text, draws))
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -10,6 +11,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast  # noqa: E402
 
 import thence  # noqa: E402
 from thence.recipes import acorn as recipe  # noqa: E402
@@ -27,18 +30,19 @@ APPLES = "I have 3 apples, my dad has 2 more than me. How many do we have in tot
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> recipe.PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
     return recipe.build_tokenizer()
 
 
 def thousand_problems() -> list[WordProblem]:
     problems: list[WordProblem] = []
-    for family, levels in {"graph": range(1, 9), "apples": [2], "letters": range(2, 6)}.items():
-        problems += [p for level in levels for p in WordProblems(level, "train", 0, 80, family).items()]
+    levels: dict[str, Sequence[int]] = {"graph": range(1, 9), "apples": [2], "letters": range(2, 6)}
+    for family, chosen in levels.items():
+        problems += [p for level in chosen for p in WordProblems(level, "train", 0, 80, family).items()]
     return problems
 
 
-def test_every_rendering_round_trips_without_an_unknown_token(tokenizer: recipe.PreTrainedTokenizerFast) -> None:
+def test_every_rendering_round_trips_without_an_unknown_token(tokenizer: PreTrainedTokenizerFast) -> None:
     problems = thousand_problems()
     assert len(problems) >= 1000
     for problem in problems:
@@ -50,7 +54,7 @@ def test_every_rendering_round_trips_without_an_unknown_token(tokenizer: recipe.
             assert "".join(tokenizer.convert_ids_to_tokens(ids)) == text
 
 
-def test_every_format_of_the_mixture_round_trips(tokenizer: recipe.PreTrainedTokenizerFast) -> None:
+def test_every_format_of_the_mixture_round_trips(tokenizer: PreTrainedTokenizerFast) -> None:
     rng = Random(3)
     for _ in range(1000):
         example = recipe.draw_example(rng)
@@ -77,7 +81,7 @@ def test_training_rows_come_from_the_training_split_only() -> None:
 
 
 def test_the_first_token_tells_a_direct_answer_from_a_chain_of_thought(
-    tokenizer: recipe.PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     for problem in WordProblems(size=50).items():
         direct, cot = (tokenizer.tokenize(render_solution(problem, style))[0] for style in ("direct", "cot"))
@@ -86,13 +90,13 @@ def test_the_first_token_tells_a_direct_answer_from_a_chain_of_thought(
 
 
 def test_digits_are_single_tokens_and_a_number_is_never_one_piece_with_its_space(
-    tokenizer: recipe.PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     assert tokenizer.tokenize(" 207*3=621") == [" ", *"207*3=621"]
 
 
 def test_joined_letters_are_split_and_unknown_words_are_named_by_their_offsets(
-    tokenizer: recipe.PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     assert tokenizer.tokenize(" ya") == [" ", "y", "a"]
     text = "Ann has 2 elephants and a zeppelin."
@@ -105,7 +109,7 @@ def test_joined_letters_are_split_and_unknown_words_are_named_by_their_offsets(
     assert unknown == ["elephants", "zeppelin"]
 
 
-def test_the_loss_covers_the_solution_and_its_end_only(tokenizer: recipe.PreTrainedTokenizerFast) -> None:
+def test_the_loss_covers_the_solution_and_its_end_only(tokenizer: PreTrainedTokenizerFast) -> None:
     examples = [recipe.Example("Q: Ann has 2 pens.\nA:", " 12"), recipe.Example("Q: Tom\nA:", " 3")]
     batch = recipe.collate([recipe.encode_example(tokenizer, example) for example in examples])
     for row, example in zip(batch.targets_BT, examples, strict=True):
@@ -120,11 +124,18 @@ def test_muon_updates_are_orthogonal_up_to_their_scale() -> None:
     torch.manual_seed(0)
     ortho = recipe.orthogonalise(torch.randn(2, 16, 48))
     singular = torch.linalg.svdvals(ortho)
-    assert 0.5 < singular.min() and singular.max() < 1.4
+    assert singular.min() > 0.5
+    assert singular.max() < 1.4
 
 
 TINY = recipe.AcornConfig(
-    steps=6, batch_size=2, warmup=2, save_every=3, measure=0, shape=recipe.Shape(layers=2, width=32, heads=2, hidden=48)
+    steps=6,
+    batch_size=2,
+    warmup=2,
+    shape=recipe.Shape(layers=2, width=32, heads=2, hidden=48),
+    compile=False,
+    save_every=3,
+    measure=0,
 )
 
 
@@ -158,8 +169,6 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_export_computes_what_was_trained(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     torch.manual_seed(1)
     model = recipe.Acorn(TINY.shape, len(recipe.vocabulary()))
     for parameter in model.parameters():  # the zero-initialised matrices too
@@ -173,7 +182,7 @@ def test_the_export_computes_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_sampling_with_a_cache_and_padding_equals_the_plain_forward_pass(
-    tokenizer: recipe.PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     torch.manual_seed(1)
     model = recipe.Acorn(TINY.shape, len(tokenizer))
@@ -201,8 +210,6 @@ def test_votes_share_ties() -> None:
 
 
 def test_the_embedded_model_loads_and_is_small() -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     assert sum(file.stat().st_size for file in EMBEDDED.iterdir()) <= 8_000_000
     loaded = AutoTokenizer.from_pretrained(EMBEDDED)
     text = recipe.ask(APPLES, recipe.COT_INSTRUCTION)
@@ -211,7 +218,8 @@ def test_the_embedded_model_loads_and_is_small() -> None:
     assert loaded.apply_chat_template([message], tokenize=False, add_generation_prompt=True) == text
     model = AutoModelForCausalLM.from_pretrained(EMBEDDED)
     assert model.config.model_type == "qwen3"
-    assert model.config.vocab_size == len(loaded) and len(loaded) % 64 == 0
+    assert model.config.vocab_size == len(loaded)
+    assert len(loaded) % 64 == 0
     ids = loaded(text, return_tensors="pt")
     written = loaded.decode(model.generate(**ids, do_sample=False, max_new_tokens=80)[0, ids["input_ids"].shape[1] :])
     assert written.endswith("#### 8<eos>")

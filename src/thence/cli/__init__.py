@@ -10,9 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from thence import __version__
 from thence.core.errors import Interrupted, ThenceError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+    from rich.console import Console
 
 COMMANDS = {
     "solve": ("solve:solve", "Answer a question, or every question of a file."),
@@ -62,7 +67,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _app(errors: object) -> object:
+def _app(errors: Console) -> App:
     from cyclopts import App, Parameter
     from cyclopts.config import Env
 
@@ -77,7 +82,7 @@ def _app(errors: object) -> object:
         exit_on_error=False,
         result_action="return_value",
         default_parameter=Parameter(show_env_var=False),
-        help_epilogue="One question: thence solve 'I have 3 apples, my dad has 2 more than me. How many do we have in total?'",
+        help_epilogue="First steps: thence solve, then thence eval wordproblems, then thence compare wordproblems …",
     )
     for name, (where, what) in COMMANDS.items():
         app.command(f"thence.cli.{where}", name=name, help=what)

@@ -8,12 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from thence import api, methods
+from thence import api
 from thence.core.errors import UsageError
-from thence.core.protocols import Generator, Task
 from thence.evals.compare import EXTENDABLE, Comparison, Grid, compare_header
 from thence.evals.compare import compare as run_comparison
-from thence.evals.evaluate import Arm
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import RunFile, RunView
@@ -84,7 +82,7 @@ def compare(
     seed_list = _numbers(seeds)
     budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)
     generator = api.load(models.model, models.options(seed_list[0]))
-    made = make_arms([*arms, *grid], prompt, chosen, generator, models.model, sampling)
+    made = api.make_arms([*arms, *grid], prompt, chosen, generator, models.model, sampling.given())
     cells = Grid(tuple(made), seed_list, budgets)
     if dry_run:
         from .dry import show_estimate
@@ -129,25 +127,6 @@ def compare(
         show_comparison(result)
     _draw(result, plot or path.with_suffix(".png"), wanted=plot is not None)
     return 1 if result.incomplete else 0
-
-
-def make_arms(
-    texts: list[str], prompt: str | None, task: Task, generator: Generator, model: str, sampling: SamplingFlags
-) -> list[Arm]:
-    """Every arm of every grid; ``STRATEGY @ PROMPT`` names a prompt."""
-    if not texts:
-        raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
-    made: list[Arm] = []
-    draws = api.sampled(generator, **sampling.given())
-    for text in texts:
-        written, at, own = text.partition(" @ ")
-        for name, strategy in methods.strategies(written):
-            default = getattr(strategy, "default_prompt", None) or task.default_prompt
-            prompt_text = own.strip() if at else prompt or default
-            style = methods.prompt(prompt_text)
-            api.check_model(generator, model, methods.one(name, "strategy").name, strategy, style)
-            made.append(Arm(name, strategy, style, prompt_text, draws))
-    return made
 
 
 def _numbers(text: str) -> tuple[int, ...]:

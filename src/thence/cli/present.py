@@ -83,13 +83,10 @@ def show_votes(result: Result, most: int = 6) -> None:
 
 def show_cost(charged: Charged, spent: Spent, seconds: float) -> None:
     """Both books on two lines."""
-    verifier = f", {number(charged.verifier)} verifier" if charged.verifier else ""
-    out.print(
-        Text.assemble(
-            ("charged     ", "dim"),
-            f"{number(charged.total)} tokens ({number(charged.prompt)} prompt, {number(charged.generated)} generated{verifier})",
-        )
-    )
+    parts = f"{number(charged.prompt)} prompt, {number(charged.generated)} generated"
+    if charged.verifier:
+        parts += f", {number(charged.verifier)} verifier"
+    out.print(Text.assemble(("charged     ", "dim"), f"{number(charged.total)} tokens ({parts})"))
     out.print(
         Text.assemble(
             ("spent       ", "dim"),

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from thence import api
 from thence.cli.options import ModelFlags, SamplingFlags
 from thence.cli.present import print_json, show_result
+from thence.core.background import run_sync
 from thence.core.errors import UsageError
 
 FILES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz")
@@ -76,7 +77,7 @@ def solve(
     ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
     started = time.perf_counter()
     try:
-        result = api.run_sync(
+        result = run_sync(
             api.solve_ready(
                 ready, api.as_problem(question), budget=limit, seed=seed, reading=api.reading_for_questions()
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,6 @@ def train(
         from thence.recipes.acorn import AcornConfig, train_acorn
     except ImportError as error:
         raise ModelError(f'training needs torch ({error}): pip install "thence[local]"') from error
-    more = {} if steps is None else {"steps": steps}
-    path = train_acorn(AcornConfig(out=out_dir, device=device, threads=threads, seed=seed, **more))
+    config = AcornConfig(out=out_dir, device=device, threads=threads, seed=seed)
+    path = train_acorn(config if steps is None else replace(config, steps=steps))
     out.print(plain(f"exported to {path}; try it: thence eval wordproblems --model hf:{path}"))

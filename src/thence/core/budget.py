@@ -71,6 +71,19 @@ class PrefixSet:
     def __contains__(self, ids: object) -> bool:
         return ids in self._whole
 
+    def missing(self, ids: Sequence[int]) -> int:
+        """How many tokens of ``ids`` no shared prefix covers."""
+        whole = tuple(ids)
+        if whole in self:
+            return 0
+        node, covered = self._root, 0
+        for token in whole:
+            child = node.get(token)
+            if child is None:
+                break
+            node, covered = child, covered + 1
+        return len(whole) - covered
+
     def add(self, ids: Sequence[int]) -> int:
         """Insert ``ids``; returns how many of its tokens were new."""
         whole = tuple(ids)
@@ -125,9 +138,9 @@ class Ledger:
         seen[key] = tokens or 0
         return tokens
 
-    def has_prompt(self, role: str, ids: tuple[int, ...]) -> bool:
-        """Whether this very context of ``role`` has been charged."""
-        return role in self._prefixes and ids in self._prefixes[role]
+    def unseen(self, role: str, ids: Sequence[int]) -> int:
+        """What ``new_prompt_tokens`` would return; nothing is inserted."""
+        return self._prefixes[role].missing(ids) if role in self._prefixes else len(ids)
 
     def has_text_prompt(self, role: str, key: tuple[object, ...]) -> bool:
         """The same for a server that shows no ids."""

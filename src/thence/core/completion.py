@@ -165,6 +165,8 @@ class Completion:
         if self.ends is None:
             raise UsageError("this completion has no token offsets; use a generator that returns token ids")
         first = next((i for i, e in enumerate(self.ends) if e > start), len(self.ends))
+        if end <= start:
+            return first, first
         last = next((i + 1 for i, e in enumerate(self.ends) if e >= end), len(self.ends))
         return first, max(first, last)
 

@@ -42,4 +42,11 @@ class Interrupted(ThenceError, KeyboardInterrupt):
 
 
 class CallFailed(ThenceError, RuntimeError):
-    """A call to a model failed for good: the problem stays unsolved and is retried at the next start."""
+    """A call to a model failed for good: the problem stays unsolved and is retried at the next start.
+
+    ``kind`` is the failure's own word (``context_length``, ``first-token``, …).
+    """
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind

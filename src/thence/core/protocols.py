@@ -96,7 +96,8 @@ class Verifier(Protocol):
     """Gives numbers to traces; the reference is never visible.
 
     ``score`` gets all traces of one problem at once (agreement needs that) as tree nodes, and the search for verifiers
-    that ask a model (``search.ask``); one Score per node, in order.
+    that ask a model (``search.ask``); one Score per node, in order. A verifier whose numbers depend on the other nodes
+    has an attribute ``relative = True``: its scores are made anew each time.
     """
 
     @property
@@ -122,7 +123,7 @@ class Strategy(Protocol):
 class Followup:
     """A second turn that reads the answer out of a solution: forced text, then a few greedy tokens.
 
-    ``only_cut``: only where the solution was cut and its own text holds no answer.
+    ``only_cut``: only where the solution was cut by its token cap; otherwise its own text is read.
     """
 
     text: str

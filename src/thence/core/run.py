@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .errors import Interrupted
+from .errors import Interrupted, ModelError
 from .protocols import Generator
 
 Item = TypeVar("Item")
@@ -71,22 +71,26 @@ class Runner(Generic[Item, Out]):
         fatal: list[Exception] = []
         waiting, exhausted = iter(items), False
 
+        closing = False
+
         async def one(item: Item) -> None:
             try:
-                out = await self._work(item)
-            except self._survive as error:
-                self._failed(item, error)
+                try:
+                    out = await self._work(item)
+                except self._survive as error:
+                    self._failed(item, error)
+                else:
+                    self._done(item, out)
+            except asyncio.CancelledError:
+                if not closing and not self._stopper.stopping:  # nobody here asked for it: the item must not get lost
+                    fatal.append(ModelError(f"work on {item!r:.80} was cancelled from within; run the command again"))
+                raise
             except Exception as error:
                 fatal.append(error)
-            else:
-                try:
-                    self._done(item, out)
-                except Exception as error:
-                    fatal.append(error)
 
         try:
             while not fatal:
-                while not exhausted and not self._stopper.stopping and len(running) < self._most:
+                while not fatal and not exhausted and not self._stopper.stopping and len(running) < self._most:
                     if running and not self._hungry():
                         break
                     try:
@@ -104,6 +108,7 @@ class Runner(Generic[Item, Out]):
                 patience = None if exhausted or self._stopper.stopping else 0.02
                 await asyncio.wait(set(running), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            closing = True
             for task in set(running):
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .answers import Reading
-from .budget import Ledger
+from .budget import Ledger, add
 from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
 from .errors import CallFailed, UsageError
 from .problem import Message, Problem
@@ -148,6 +148,7 @@ class Stream:
         self._arrived: list[int] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
+        self._promised: set[Context] = set()  # contexts whose tokens an admitted draw of this stream will pay
         self._reads_later = kind in SOLUTION and search.style.followup is not None
 
     async def __aenter__(self) -> Stream:
@@ -160,9 +161,8 @@ class Stream:
         book = self._search.ledger.book(self._role)
         for i, job in enumerate(self._jobs):
             self._release(job)
-            if job.outcome is not None and i not in self._handed and isinstance(job.outcome, Completion):
-                if not job.pooled and book.wasted is not None and job.outcome.generated is not None:
-                    book.wasted += job.outcome.generated
+            if i not in self._handed and not job.pooled and isinstance(job.outcome, Completion):
+                book.wasted = add(book.wasted, job.outcome.generated)
 
     def __aiter__(self) -> Stream:
         return self
@@ -195,8 +195,10 @@ class Stream:
         self._release(job)
         outcome = job.outcome
         if isinstance(outcome, Failure):
-            raise CallFailed(f"{outcome.kind} after {outcome.attempts} attempt(s): {outcome.message}")
+            raise CallFailed(f"{outcome.kind} after {outcome.attempts} attempt(s): {outcome.message}", outcome.kind)
         assert outcome is not None
+        if outcome.finish is Finish.BUDGET:
+            search.stopped = SPENT_OUT
         search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
         search.charge(self._role, generated=outcome.generated)
         node = search.tree.add(job.node, outcome, job.path, kind=self._kind, role=self._role)
@@ -222,14 +224,15 @@ class Stream:
     def _admit(self, job: _Job, *, is_next: bool) -> bool:
         """Reserve tokens for a draw: its whole cap, or what is left if all earlier ones are paid."""
         search = self._search
-        cap = search.cap(job.sampling, job.ids)
+        cap = search.cap(job.sampling, job.ids, self._role, self._kind)
         left = search.room()
         if left is None:
             return True
         if cap is None:
             raise UsageError("a budget needs a token cap per sample; set --max-tokens")
         later = search.followup_cost() if self._reads_later else 0
-        overhead = search.unseen_prompt(self._role, job.context, job.ids) + later
+        shared = job.context in self._promised
+        overhead = later + (0 if shared else search.unseen_prompt(self._role, job.context, job.ids))
         if left - overhead >= cap:
             job.cap = cap
         elif is_next and left - overhead >= 1:
@@ -238,6 +241,7 @@ class Stream:
             return False
         job.reserved = overhead + job.cap
         search.reserved += job.reserved
+        self._promised.add(job.context)
         return True
 
     def _start(self, batch: range) -> None:
@@ -245,10 +249,10 @@ class Stream:
         calls: list[tuple[int, Request, int | None, int | None]] = []
         for i in batch:
             job = self._jobs[i]
-            whole = search.cap(job.sampling, job.ids)
+            whole = search.cap(job.sampling, job.ids, self._role, self._kind)
             cap = whole if job.cap is None else job.cap
             job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
-            known = search.from_pool(job.key, cap, self._role)
+            known = search.from_pool(job, cap, self._role)
             if known is not None:
                 job.outcome, job.pooled = self._marked(known, cap, whole), True
                 self._arrived.append(i)
@@ -279,6 +283,9 @@ class Stream:
                     todo.discard(i)
                     self._arrived.append(i)
                     self._news.set()
+        except asyncio.CancelledError:  # by this stream, or by an engine that was shut down: nobody may wait for ever
+            self._fail(todo, Failure("cancelled", "the generator stopped in the middle of this request"))
+            raise
         except Exception as error:  # the boundary: a broken generator fails these calls, and says why
             self._fail(todo, Failure(type(error).__name__, str(error)))
         else:
@@ -374,12 +381,16 @@ class Search:
             return [node async for node in samples]
 
     async def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[Score]:
-        """One score per node; equal nodes are scored once, verifier tokens are charged once."""
+        """One score per node; equal nodes are scored once, verifier tokens are charged once.
+
+        A node keeps its score, unless the verifier compares nodes with each other (``relative``).
+        """
         unique = list({n.index: n for n in nodes}.values())
-        fresh = [n for n in unique if verifier.name not in n.scores]
+        relative = getattr(verifier, "relative", False)
+        fresh = [n for n in unique if relative or verifier.name not in n.scores]
         for node, score in zip(fresh, await verifier.score(self, fresh), strict=True):
             node.scores[verifier.name] = score
-            if score.tokens:
+            if score.tokens != 0:
                 self.charge(VERIFIER, generated=score.tokens)
         return [n.scores[verifier.name] for n in nodes]
 
@@ -415,12 +426,12 @@ class Search:
 
     async def answer(self, node: Node) -> Found | None:
         """The answer of a path that ends in ``node``: read from its reply, or asked for by the prompt style's second
-        turn. A cut sample has none."""
+        turn. A sample cut by the budget has none, and one cut by its cap only what a second turn reads out of it."""
         if node.read:
             return node.found
         node.read = True
         followup = self.style.followup
-        cut = node.truncated and not (self.style.cap is not None and node.completion.finish is Finish.LENGTH)
+        cut = node.truncated and (followup is None or node.completion.finish is Finish.BUDGET)
         if cut or followup is None or (followup.only_cut and not node.truncated):
             self._aside.pop(node.index, None)
             read = None if cut else self.reading.extract(node.completion.reply)
@@ -482,10 +493,11 @@ class Search:
             self._base = self.style.context(self.problem)
         return render(self._base, self.tree.path(node))
 
-    def cap(self, sampling: Sampling, ids: tuple[int, ...] | None) -> int | None:
-        """The most tokens one draw may have: its own cap, the style's, what the context leaves."""
-        context = self.generators[POLICY].max_context
-        caps = [sampling.max_tokens, self.style.cap]
+    def cap(self, sampling: Sampling, ids: tuple[int, ...] | None, role: str, kind: Kind) -> int | None:
+        """The most tokens one draw may have: its own cap, the style's if it is solution text, what the context
+        leaves."""
+        context = self.generator(role).max_context
+        caps = [sampling.max_tokens, self.style.cap if kind in SOLUTION else None]
         if context is not None and ids is not None:
             caps.append(max(1, context - len(ids)))
         return min((c for c in caps if c is not None), default=None)
@@ -506,18 +518,19 @@ class Search:
             self.charge(role, prompt=self.ledger.new_text_prompt(role, (context,), tokens))
 
     def unseen_prompt(self, role: str, context: Context, ids: tuple[int, ...] | None) -> int:
-        """An upper bound of what ``charge_prompt`` will charge. Where only the server can count tokens it is the
-        number of bytes, and some for its template."""
+        """What ``charge_prompt`` will charge; where only the server can count tokens an upper bound, the number of
+        bytes and some for its template."""
         if ids is not None:
-            return 0 if self.ledger.has_prompt(role, ids) else len(ids)
+            return self.ledger.unseen(role, ids)
         if self.ledger.has_text_prompt(role, (context,)):
             return 0
         texts = (*(m.content for m in context.messages), *(s.text for s in context.reply))
         return sum(len(t.encode()) for t in texts) + TEMPLATE_TOKENS
 
     def cover(self, role: str, node: Node) -> None:
-        """Note that the path to ``node`` has been paid for: continuing it charges no token of it again."""
-        while node.origin is Origin.FORCED and node.parent is not None:
+        """Note that ``role`` has paid for the path up to its own last sample: continuing it charges no token of that
+        part again. What others wrote or a method forced after it is read for the first time."""
+        while node.parent is not None and (node.role != role or node.origin is not Origin.SAMPLED):
             node = self.tree.nodes[node.parent]
         if node.parent is not None and (ids := self.generator(role).tokens(self.context(node))) is not None:
             self.ledger.new_prompt_tokens(role, ids)
@@ -536,7 +549,10 @@ class Search:
 
     def set_aside(self, node: Node) -> None:
         """Keep tokens for reading the answer of ``node`` later."""
-        if self.ledger.budget is not None and not node.read:
+        followup = self.style.followup
+        if self.ledger.budget is None or followup is None or node.read:
+            return
+        if node.completion.finish is not Finish.BUDGET and (node.truncated or not followup.only_cut):
             self._aside[node.index] = self.followup_cost()
 
     def sample_key(
@@ -554,10 +570,12 @@ class Search:
         read: object = ids if ids is not None else (context, cap)
         return digest(generator.identity, read, sampling.key(), self.seed, self.problem.hash, path, role, str(kind))
 
-    def from_pool(self, key: str, cap: int | None, role: str) -> Completion | None:
-        """A finished sample that fits the cap: whole, or clipped to it."""
-        known = self.pool.get(key) if self.pool is not None else None
-        if known is None or cap is None or known.generated is None:
+    def from_pool(self, job: _Job, cap: int | None, role: str) -> Completion | None:
+        """A finished sample that fits the cap (whole, or clipped to it) and has the log-probabilities asked for."""
+        known = self.pool.get(job.key) if self.pool is not None else None
+        if known is None or (job.sampling.logprobs and known.logprobs is None):
+            return None
+        if cap is None or known.generated is None or job.ids is None:  # without ids the cap is part of the key
             return known
         if known.generated > cap:
             return clip(known, cap, self.generator(role))
@@ -574,12 +592,20 @@ class Search:
         self._aside.pop(node.index, None)
         self.cover(POLICY, node)
         context = self.context(node).then(Segment(followup.text))
-        sampling = replace(self.sampling.greedy(), max_tokens=followup.max_tokens, stop=followup.stop)
+        sampling = replace(
+            self.sampling.greedy(),
+            max_tokens=followup.max_tokens,
+            stop=followup.stop,
+            top2=node.completion.top2 is not None,
+            logprobs=node.completion.logprobs is not None,
+        )
         ids = self.generator(POLICY).tokens(context)
         job = _Job(node, 0, sampling, context, ids)
         async with Stream(self, [job], Kind.PROBE, POLICY, 1, "seed") as turns:
             async for probe in turns:
                 probe.read = True
+                if probe.completion.finish is Finish.BUDGET:
+                    continue
                 first_line = probe.completion.reply.lstrip("\n").split("\n", 1)[0]
                 read = self.reading.extract(first_line)
                 if read is not None:
@@ -643,6 +669,8 @@ async def solve(
     chosen = sampling or generator.defaults
     if style.stop:
         chosen = replace(chosen, stop=tuple(dict.fromkeys((*chosen.stop, *style.stop))))
+    if Ability.LOGPROBS in strategy.needs:
+        chosen = replace(chosen, logprobs=True)
     search = Search(
         problem,
         {POLICY: generator, **(roles or {})},

@@ -140,6 +140,12 @@ class Tree:
         """The solution text of a path: its steps and finish, and forced text between them."""
         return "".join(n.text for n in self.path(node) if n.kind in (*SOLUTION, Kind.FORCED))
 
+    def answer_span(self, found: Found) -> tuple[Completion, slice] | None:
+        """The completion that holds an answer and the answer's tokens in it; None for an answer without tokens."""
+        if found.tokens is None or found.tokens[0] >= found.tokens[1]:
+            return None
+        return self.nodes[found.node].completion, slice(*found.tokens)
+
     def record(self) -> list[dict[str, Any]]:
         """The tree as plain JSON values."""
         return [_node_record(n) for n in self.nodes[1:]]

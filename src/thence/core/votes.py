@@ -15,9 +15,9 @@ CLOSE = 1e-12
 
 
 def tied_best(search: Search, weights: dict[str, float]) -> str:
-    """The key with the largest weight; among equals (to 1e-12) one chosen by seed."""
+    """The key with the largest weight; among equals (to a relative 1e-12) one chosen by seed."""
     top = max(weights.values())
-    return search.tie([k for k, w in weights.items() if w >= top - CLOSE * max(1.0, abs(top))])
+    return search.tie([k for k, w in weights.items() if w >= top - CLOSE * abs(top)])
 
 
 def elect(

@@ -49,9 +49,22 @@ Outcome = Completion | Failure
 Draw = tuple[int, Request]
 
 PATHS: dict[str, str] = {"chat": "/chat/completions", "completions": "/completions"}
-OURS = frozenset(
-    "model messages prompt n stream stop seed temperature top_p top_k max_tokens max_completion_tokens logprobs "
-    "top_logprobs echo continue_final_message add_generation_prompt return_token_ids".split()
+OURS = frozenset(  # what thence sets itself
+    (
+        "model",
+        "messages",
+        "prompt",
+        "n",
+        "stream",
+        "stop",
+        "seed",
+        "temperature",
+        "top_p",
+        "top_k",
+        "max_tokens",
+    )
+    + ("max_completion_tokens", "logprobs", "top_logprobs", "echo", "continue_final_message")
+    + ("add_generation_prompt", "return_token_ids")
 )
 PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing else would
 SEEDS = 2**31  # the range that every server takes
@@ -136,7 +149,7 @@ class OpenAIGenerator:
 
     @property
     def identity(self) -> str:
-        """URL without credentials and query, served name, endpoint, and a digest of the extra body if there is one."""
+        """Served name, URL without credentials and query, endpoint, and a digest of the extra body."""
         extra = f"+{digest(sorted(self._extra_body.items()))[:12]}" if self._extra_body else ""
         return f"openai:{self._name}@{self._server.shown}#{self._endpoint}{extra}"
 
@@ -165,8 +178,8 @@ class OpenAIGenerator:
         """As given, or as the server says once connected."""
         return self._max_context
 
-    def tokens(self, context: Context) -> None:
-        """Only the server knows them."""
+    def tokens(self, context: Context) -> tuple[int, ...] | None:
+        """None: only the server knows them."""
         return None
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -239,7 +252,7 @@ class OpenAIGenerator:
                     self._note(book, Spent(wasted=outcome.generated))
 
     def _chunks(self, draws: list[Draw]) -> list[list[Draw]]:
-        """Equal requests together, at most ``max_n`` of them; greedy ones alone (servers refuse n > 1 there)."""
+        """Equal requests together, at most ``max_n``; greedy ones alone (servers refuse n > 1 there)."""
         groups: dict[tuple[Context, Sampling], list[Draw]] = {}
         for i, request in draws:
             groups.setdefault((request.context, request.sampling), []).append((i, request))
@@ -250,7 +263,7 @@ class OpenAIGenerator:
         return chunks
 
     async def _draw(self, draws: list[Draw], book: Spent, made: dict[int, Outcome]) -> list[int]:
-        """One call for ``draws``, which are equal but for their seeds, and more calls for what it left out."""
+        """One call for ``draws``, equal but for their seeds, and more calls for what it left out."""
         context, sampling = draws[0][1].context, draws[0][1].sampling
         try:
             data = await self._ask(context, sampling, draws[0][1].seed, len(draws), book)
@@ -283,19 +296,20 @@ class OpenAIGenerator:
             cap = self._max_context if cap is None else min(cap, self._max_context)
         if cap is None and self._endpoint == "completions":
             raise UsageError("the completions endpoint needs a token cap; set --max-tokens")
-        while True:
+        for last in (False, False, False, True):
             try:
                 return await self._post(self._body(context, replace(sampling, max_tokens=cap), seed, n), book)
             except CallRejected as rejected:
                 room = room_left(rejected.said) if rejected.kind == "context_length" else None
-                if "max_completion_tokens" in rejected.said and self._cap_name == "max_tokens":
-                    self._cap_name = "max_completion_tokens"
-                elif room is not None and 0 < room and (cap is None or room < cap):
-                    cap = room
-                elif rejected.kind == "not_found":
+                if rejected.kind == "not_found":
                     raise self._server.broken(await self._missing(rejected)) from None
+                if "max_completion_tokens" in rejected.said and self._cap_name == "max_tokens" and not last:
+                    self._cap_name = "max_completion_tokens"
+                elif room is not None and room > 0 and (cap is None or room < cap) and not last:
+                    cap = room
                 else:
                     raise
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def _post(self, body: JSON, book: Spent) -> JSON:
         self.calls += 1
@@ -340,23 +354,19 @@ class OpenAIGenerator:
         """The choices of an answer as completions, with token counts that add up to the server's."""
         choices = data.get("choices")
         choices = choices if isinstance(choices, list) else []
-        usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
-        prompt = count((usage or {}).get("prompt_tokens"))
-        stops = (*sampling.stop, *self._plain_stop)
+        usage = data.get("usage")
+        told: JSON = usage if isinstance(usage, dict) else {}
+        prompt, total = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
         outcomes: list[Outcome] = []
         for choice in choices:
             try:
-                outcomes.append(read_choice(choice, stops))
+                outcomes.append(read_choice(choice, sampling.stop, self._plain_stop))
             except (AttributeError, KeyError, TypeError, ValueError):
                 text = f"{self._server.shown} returned a choice of an unknown shape; see thence doctor"
                 outcomes.append(Failure("bad_answer", text))
         done = [replace(o, prompt_tokens=prompt) for o in outcomes if isinstance(o, Completion)]
-        counts = reconcile(
-            [o.generated for o in done],
-            [o.finish for o in done],
-            count((usage or {}).get("completion_tokens")),
-        )
-        if len(done) < len(outcomes):
+        counts = reconcile([o.generated for o in done], [o.finish for o in done], total)
+        if len(done) < len(outcomes):  # what the others cost is not known
             counts = [o.generated for o in done]
         counted = iter([replace(o, generated=c) for o, c in zip(done, counts, strict=True)])
         final = [next(counted) if isinstance(o, Completion) else o for o in outcomes]
@@ -372,7 +382,7 @@ class OpenAIGenerator:
         ):
             if asked and got is None:
                 text = f"{self._server.shown} gives no {what}; use a method that needs none, or a local model"
-                raise self._server.broken(ModelError(text))
+                raise ModelError(text)
 
     def _bill(self, usage: object, book: Spent) -> None:
         """Enter what the server says a call has cost."""
@@ -408,7 +418,10 @@ class OpenAIGenerator:
             self._abilities |= {Ability.CONTINUE}
 
     async def _continues(self, book: Spent) -> bool:
-        """Whether the server continues a begun reply: it then reads fewer tokens than for a finished turn and a new one."""
+        """Whether the server continues a begun reply.
+
+        It then reads fewer tokens than for a finished turn and the start of a new one.
+        """
         sizes = []
         turns = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One, two, three,"}]
         body: JSON = {"model": self._name, "messages": turns, self._cap_name: 1, "temperature": 0.0}
@@ -474,46 +487,55 @@ def reconcile(
     return [None] * len(counts)
 
 
-def read_choice(choice: JSON, stops: Sequence[str]) -> Outcome:
-    """One choice of an answer, of either endpoint. Raises TypeError and the like where it has no such shape."""
+def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = ()) -> Outcome:
+    """One choice of an answer, of either endpoint; TypeError and the like where it has no such shape.
+
+    ``stops`` are the stop strings that were asked for, ``ends`` those that the rendering added: a natural
+    end.
+    """
     message = choice.get("message")
     text: str = (message.get("content") if isinstance(message, dict) else choice.get("text")) or ""
     thought: str = (message.get("reasoning_content") or message.get("reasoning") or "") if message else ""
     reason = choice.get("finish_reason")
-    if reason not in ("stop", "length", "eos", "eos_token", "end_turn", "max_tokens", "stop_sequence", None):
+    if reason not in ENDED | CAPPED:
         return Failure(str(reason), f"the server ended an answer with {reason!r}; it is no completion")
     pieces, logprobs, tops = read_logprobs(choice.get("logprobs"))
     ids = choice.get("token_ids")
-    finish, text = _finish(choice, text, stops)
-    generated = len(ids) if ids else len(pieces) if pieces else None
-    whole = f"{THINK_OPEN}{thought}{THINK_CLOSE if text else ''}{text}" if thought else text
+    finish, text = _finish(choice, text, stops, ends)
+    spelled, offsets = spell(pieces)
     done = Completion.of(text, finish)
     if thought:
-        reply_at = len(whole) - len(text)
-        done = Completion(whole, finish, thought, text, reply_at)
+        at = spelled.rfind(text) if text else -1
+        # The tokens spell the tags as the model wrote them; without tokens they are put back.
+        head = spelled[:at] if at > 0 else f"{THINK_OPEN}{thought}{THINK_CLOSE if text else ''}"
+        done = Completion(head + text, finish, thought, text, len(head))
     return replace(
         done,
         ids=tuple(int(i) for i in ids) if ids else None,
         logprobs=logprobs,
         top2=tops,
-        ends=token_ends(pieces, whole) if pieces else None,
-        generated=generated,
+        ends=tuple(min(e, len(done.text)) for e in offsets)
+        if pieces and spelled.startswith(done.text)
+        else None,
+        generated=len(ids) if ids else len(pieces) if pieces else None,
     )
 
 
-def _finish(choice: JSON, text: str, stops: Sequence[str]) -> tuple[Finish, str]:
-    """Why a choice ended, and its text without stop strings (some servers leave them in, some ignore them)."""
-    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", None})
+CAPPED = frozenset({"length", "max_tokens"})
+
+
+def _finish(choice: JSON, text: str, stops: Sequence[str], ends: Sequence[str]) -> tuple[Finish, str]:
+    """Why a choice ended, and its text without stop strings (some servers leave them in or ignore them)."""
+    found = [(at, stop in stops) for stop in (*stops, *ends) if (at := text.find(stop)) >= 0]
     if found:
-        return Finish.STOP, text[: min(found)]
-    reason = choice.get("finish_reason")
-    if reason in ("length", "max_tokens"):
+        at, asked = min(found)
+        return (Finish.STOP if asked else Finish.EOS), text[:at]
+    reason, met = choice.get("finish_reason"), choice.get("stop_reason", "untold")
+    if reason in CAPPED:
         return Finish.LENGTH, text
-    met = choice.get("stop_reason", "untold")
-    if reason == "stop_sequence" or (isinstance(met, str) and met in stops):
-        return Finish.STOP, text
-    unsure = bool(stops) and met == "untold" and reason == "stop" and bool(text)
-    return (Finish.STOP if unsure else Finish.EOS), text
+    unsure = bool(stops) and met == "untold" and reason in ("stop", "stop_sequence") and bool(text)
+    return (Finish.STOP if unsure or met in stops else Finish.EOS), text
 
 
 Tops = tuple[tuple[float, float], ...]
@@ -542,18 +564,19 @@ def read_logprobs(given: object) -> tuple[list[str | bytes], tuple[float, ...] |
     return pieces, tuple(float(x) for x in logprobs), tops if len(tops) == len(pieces) else None
 
 
-def token_ends(pieces: Sequence[str | bytes], text: str) -> tuple[int, ...] | None:
-    """Character offset in ``text`` at which each token ends; None where the tokens do not spell the text.
+def spell(pieces: Sequence[str | bytes]) -> tuple[str, list[int]]:
+    """The text that tokens spell, and the character offset at which each of them ends.
 
-    A token that ends inside a character ends where the last whole character does; what stop strings or the
-    end of the text took away ends with the text.
+    A token that ends inside a character ends where the last whole character does.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    spelled, ends = "", []
+    parts: list[str] = []
+    ends, at = [], 0
     for piece in pieces:
-        spelled += piece if isinstance(piece, str) else decoder.decode(piece)
-        ends.append(min(len(spelled), len(text)))
-    return tuple(ends) if spelled.startswith(text) else None
+        parts.append(piece if isinstance(piece, str) else decoder.decode(piece))
+        at += len(parts[-1])
+        ends.append(at)
+    return "".join(parts), ends
 
 
 __all__ = ["OpenAIGenerator", "parse_model", "plain"]

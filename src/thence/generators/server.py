@@ -150,9 +150,10 @@ class Server:
         self._url, self._auth, self._query = self._taken_apart(url)
         self.shown = str(self._url)
         self._headers = self._checked({"User-Agent": "thence", **(headers or {})})
-        if key:
+        if key and not any(name.lower() == "authorization" for name in headers or ()):
             self._headers |= self._checked({"Authorization": f"Bearer {key}"})
-        self.secrets.add(key, *(headers or {}).values())
+        for value in (key or "", *(headers or {}).values()):
+            self.secrets.add(value, *value.split())
         self._limit = max_connections
         self._patience = patience or Patience()
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
@@ -222,7 +223,7 @@ class Server:
             await mine.client.aclose()
 
     async def post(self, path: str, body: JSON, cut: Callable[[], None]) -> JSON:
-        """POST ``body``; tries again as ``Patience`` allows. ``cut`` is called for every try that was cut off."""
+        """POST ``body``, again as ``Patience`` allows; ``cut`` is called for every try that was cut off."""
         content = json.dumps(body).encode()
         begun, attempts = time.monotonic(), 0
         while True:
@@ -249,15 +250,17 @@ class Server:
             log.info("%s %s; try %d in %.1f s", self.shown, outcome.message, attempts + 1, wait)
             await asyncio.sleep(wait)
 
-    async def get(self, path: str, timeout: float = 10.0) -> JSON | None:
-        """GET once, for what is nice to know; None when it cannot be had."""
-        try:
-            async with asyncio.timeout(min(timeout, self._patience.timeout)):
-                response = await self.here().client.get(f"{self._url}{path}")
-                data = response.json()
-        except (httpx.HTTPError, TimeoutError, ValueError):
-            return None
-        return data if response.status_code == 200 and isinstance(data, dict) else None
+    async def get(self, path: str) -> JSON | None:
+        """GET what is nice to know, twice at most; None when it cannot be had."""
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(min(10.0, self._patience.timeout)):
+                    response = await self.here().client.get(f"{self._url}{path}")
+                data = response.json() if response.status_code == 200 else None
+                return data if isinstance(data, dict) else None
+            except (httpx.HTTPError, TimeoutError, ValueError):
+                continue
+        return None
 
     def _wait(self, trouble: _Trouble, attempts: int, begun: float) -> float | None:
         """Seconds until the next try; None to give up."""

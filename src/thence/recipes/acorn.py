@@ -29,9 +29,10 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,7 @@ from thence.tasks.wordproblems import (
     RELATIVES,
     WORDS,
     WordProblem,
+    WordProblems,
     draw_problem,
     extract_answer,
     render_solution,
@@ -446,91 +448,177 @@ def orthogonalise(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class AcornConfig:
-    """One training run. ``steps`` fixes the learning-rate schedule; a resumed run must keep it."""
+    """One training run; the defaults made the checkpoint in the package.
 
-    out: Path = Path("out/acorn")
-    steps: int = 10_000
+    Everything down to ``shape`` decides the weights: a checkpoint of other values is refused.
+    """
+
+    steps: int = 7_000  # also fixes the learning-rate schedule
     batch_size: int = 16
     learning_rate: float = 3e-3
-    warmup: int = 100
+    warmup: int = 100  # steps
     warm_down: float = 0.5  # share of the steps, at the end, over which the learning rate falls to zero
     seed: int = 0
+    bfloat16: bool = True  # dtype of the products; slower than float32 on a CPU without AVX-512
+    shape: Shape = field(default_factory=Shape)
+    out: Path = Path("out/acorn")
     device: str = "cpu"
     threads: int = 1
-    bfloat16: bool = True  # dtype of the products; half as fast as float32 on a CPU without AVX-512
-    compile: bool = False  # torch.compile: 1.25 times as fast after a minute
-    save_every: int = 500
-    shape: Shape = field(default_factory=Shape)
+    compile: bool = True  # torch.compile: 1.25 times as fast after a minute; needs a C++ compiler
+    save_every: int = 500  # steps
+    measure: int = 300  # dev and test problems measured at the end; 0: none, and temperature 1
+
+    def identity(self) -> dict[str, object]:
+        """The settings that decide the weights."""
+        decide = ("steps", "batch_size", "learning_rate", "warmup", "warm_down", "seed", "bfloat16", "shape")
+        return {name: value for name, value in asdict(self).items() if name in decide}
 
 
-def learning_rate(config: AcornConfig, step: int) -> float:
+def scheduled_rate(config: AcornConfig, step: int) -> float:
     """Linear warm-up, constant, linear warm-down to zero."""
     up = (step + 1) / config.warmup
     down = (config.steps - step) / (config.warm_down * config.steps)
     return config.learning_rate * min(1.0, up, down)
 
 
-def train_acorn(config: AcornConfig) -> Path:
-    """Trains (or continues) and returns the directory with the exported model.
+@dataclass(slots=True)
+class Progress:
+    """What a run has read so far."""
 
-    ``config.out/checkpoint.pt`` is replaced every ``save_every`` steps; a run that finds one continues from it and,
-    on the same machine, ends in the same weights as an uninterrupted one.
+    step: int = 0
+    tokens: int = 0  # positions that hold text, questions included
+    seconds: float = 0.0
+    digest: str = ""  # a chain of hashes over the rows: equal digests have read the same data
+
+
+def train_acorn(config: AcornConfig, on_step: Callable[[int], None] | None = None) -> Path:
+    """Trains, or continues a run, and returns the directory with the exported model, ``config.out / "model"``.
+
+    ``config.out / "checkpoint.pt"`` is replaced every ``save_every`` steps. A killed run continues from there and, on
+    the same machine, ends in the same weights as an uninterrupted one. ``on_step`` is called after every step.
+
+    Raises ValueError when the checkpoint was made with settings that lead to other weights.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     tokenizer = build_tokenizer()
     model = Acorn(config.shape, len(tokenizer)).to(config.device)
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 3]
-    muon = Muon(matrices)
+    model.low = torch.bfloat16 if config.bfloat16 else torch.float32
+    hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
+    muon = Muon([parameter for parameter in model.parameters() if parameter.ndim == 3])
     adam = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.ndim < 3], betas=(0.9, 0.95), weight_decay=0.0
     )
-    model.low = torch.bfloat16 if config.bfloat16 else torch.float32
-    hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
-    start, tokens, seconds, digest = 0, 0, 0.0, ""
-    checkpoint = config.out / "checkpoint.pt"
+    progress, checkpoint = Progress(), config.out / "checkpoint.pt"
     config.out.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        for name, value in config.identity().items():
+            if saved["config"][name] != value:
+                raise ValueError(
+                    f"{checkpoint} was trained with {name}={saved['config'][name]}, this run asks for {value}: "
+                    "use another directory or delete it"
+                )
         model.load_state_dict(saved["model"])
         muon.load_state_dict(saved["muon"])
         adam.load_state_dict(saved["adam"])
-        start, tokens, seconds, digest = saved["step"], saved["tokens"], saved["seconds"], saved["digest"]
-        print(f"continuing from step {start}", flush=True)
-    stream = batches(tokenizer, config.seed, config.batch_size, start)
-    clock, recent = time.monotonic() - seconds, torch.zeros(())
-    for step in range(start, config.steps):
+        progress = Progress(**saved["progress"])
+        print(f"continuing from step {progress.step} of {config.steps}", flush=True)
+
+    stream = batches(tokenizer, config.seed, config.batch_size, progress.step)
+    clock, recent = time.monotonic() - progress.seconds, 0.0
+    for step in range(progress.step, config.steps):
         batch = next(stream)
-        # A chain of hashes over the rows read so far: two runs with equal digests have read the same data.
-        digest = hashlib.sha256(digest.encode() + batch.inputs_BT.numpy().tobytes()).hexdigest()
-        tokens += batch.tokens
+        progress.digest = hashlib.sha256(progress.digest.encode() + batch.inputs_BT.numpy().tobytes()).hexdigest()
+        progress.tokens += batch.tokens
         batch = Batch(batch.inputs_BT.to(config.device), batch.targets_BT.to(config.device))
+
         loss = solution_loss(model, hidden, batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        rate = learning_rate(config, step)
+        rate = scheduled_rate(config, step)
         for group in adam.param_groups:
             group["lr"] = rate
         adam.step()
         muon.step(rate)
         model.zero_grad()
-        recent += loss.detach().cpu()
-        if (step + 1) % 100 == 0:
-            seconds = time.monotonic() - clock
-            print(f"step {step + 1} loss {recent / 100:.4f} tokens {tokens} seconds {seconds:.0f}", flush=True)
-            recent.zero_()
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            state: dict[str, object] = {
+
+        progress.step, progress.seconds = step + 1, time.monotonic() - clock
+        recent += float(loss.detach()) / 100
+        if progress.step % 100 == 0:
+            print(
+                f"step {progress.step}/{config.steps}  loss {recent:.4f}  tokens {progress.tokens:,}  "
+                f"seconds {progress.seconds:.0f}",
+                flush=True,
+            )
+            recent = 0.0
+        if progress.step % config.save_every == 0 or progress.step == config.steps:
+            state = {
                 "model": model.state_dict(),
                 "muon": muon.state_dict(),
                 "adam": adam.state_dict(),
-                "step": step + 1,
-                "tokens": tokens,
-                "seconds": time.monotonic() - clock,
-                "digest": digest,
+                "progress": asdict(progress),
+                "config": config.identity(),
             }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
-    return config.out
+        if on_step:
+            on_step(progress.step)
+
+    model = model.cpu()
+    model.low = torch.float32
+    return finish(model, config, progress)
+
+
+def finish(model: Acorn, config: AcornConfig, progress: Progress) -> Path:
+    """Chooses the default temperature on dev problems, measures it on test problems, and exports."""
+    temperature, table = 1.0, "not measured"
+    if config.measure:
+        dev = WordProblems(split="dev", size=config.measure).items()
+        temperature = max(TEMPERATURES, key=lambda t: evaluate_band(model, dev, t).merit)
+        table = "\n".join(["| level | " + " | ".join(Band.COLUMNS) + " |", "|---" * (1 + len(Band.COLUMNS)) + "|"])
+        for level in range(1, 7):
+            band = evaluate_band(model, WordProblems(level=level, size=config.measure).items(), temperature)
+            table += f"\n| {level} | {band.row()} |"
+            print(f"level {level}: {band}", flush=True)
+    card = CARD.format(
+        **config.identity() | asdict(progress),
+        minutes=progress.seconds / 60,
+        threads=config.threads,
+        device=config.device,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        torch=torch.__version__,
+        temperature=temperature,
+        measure=config.measure,
+        table=table,
+    )
+    return export(model, config.out / "model", temperature, card)
+
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+# acorn
+
+The small language model inside thence: {parameters:,} parameters, Qwen3 architecture, a closed vocabulary, trained from
+nothing on the package's own word problems (`thence.tasks.wordproblems`, training split) by
+`src/thence/recipes/acorn.py`. It is imperfect on purpose, so that voting, search, verifiers and training have
+something to show. It knows nothing outside those problems.
+
+* seed {seed}, {steps} steps of {batch_size} rows, {tokens:,} tokens (questions included)
+* learning rate {learning_rate}, {warmup} steps of warm-up, linear warm-down over the last {warm_down:.0%}
+* products in bfloat16: {bfloat16}; weights in float32; torch {torch}
+* data hash {digest}
+* {minutes:.0f} minutes on {device} with {threads} thread(s)
+* default temperature {temperature}, chosen on the dev split (level 3)
+
+Measured on {measure} test problems per level with that temperature, prompt "Think step by step." (`one`: mean of 16
+samples; `vote`: their majority; `coverage`: any of them right; `control`: coverage by the answers to another problem;
+`direct`: greedy after "Give only the answer."):
+
+{table}
+"""
 
 
 # --- export ----------------------------------------------------------------------------------------------------------
@@ -664,6 +752,9 @@ def sample(
     return [texts[first : first + n] for first in range(0, len(texts), n)]
 
 
+TEMPERATURES = (0.6, 0.8, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """Accuracies on one set of problems, all with the CoT instruction except ``direct``."""
@@ -675,6 +766,17 @@ class Band:
     coverage: float  # any of n is right
     control: float  # coverage by the n answers given to another problem
     direct: float  # greedy after "Give only the answer."
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("greedy", "one", "vote", "coverage", "control", "direct")
+
+    def row(self) -> str:
+        """The accuracies as cells of a Markdown table."""
+        return " | ".join(f"{getattr(self, column):.3f}" for column in self.COLUMNS)
+
+    @property
+    def merit(self) -> float:
+        """What the default temperature should make large: the vote, and that sampling finds the answer at all."""
+        return self.vote + self.coverage
 
 
 def answers(
@@ -725,3 +827,7 @@ def evaluate_band(model: Acorn, problems: Sequence[WordProblem], temperature: fl
         control=mean([truth in row for truth, row in zip(truths, others, strict=True)]),
         direct=mean([truth == row[0] for truth, row in zip(truths, direct, strict=True)]),
     )
+
+
+if __name__ == "__main__":
+    train_acorn(AcornConfig())

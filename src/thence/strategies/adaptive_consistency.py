@@ -77,4 +77,5 @@ class AdaptiveConsistency:
 def lead_probability(first: int, second: int) -> float:
     """P(theta > 1/2) for theta ~ Beta(first + 1, second + 1), exactly."""
     n = first + second + 1
-    return sum(comb(n, j) for j in range(first + 1)) / 2**n
+    favourable: int = sum(comb(n, j) for j in range(first + 1))
+    return favourable / (1 << n)

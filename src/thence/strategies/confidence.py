@@ -62,12 +62,12 @@ def confidence(search: Search, node: Node, by: By) -> float:
         return math.exp(sum(c.logprobs) / len(c.logprobs)) if c.logprobs else 0.0
     if by == "min":
         return math.exp(min(c.logprobs)) if c.logprobs else 0.0
-    if found is None or found.tokens is None or found.tokens[0] >= found.tokens[1]:
+    span = search.tree.answer_span(found) if found is not None else None
+    if span is None:  # no answer, or one without tokens of its own
         return 0.0
-    holder = search.tree.nodes[found.node].completion
-    first, last = found.tokens
+    holder, tokens = span
     if by == "delta":
-        gaps = [math.exp(a) - math.exp(b) for a, b in (holder.top2 or ())[first:last]]
+        gaps = [math.exp(a) - math.exp(b) for a, b in (holder.top2 or ())[tokens]]
         return sum(gaps) / len(gaps) if gaps else 0.0
-    chosen = (holder.logprobs or ())[first:last]
+    chosen = (holder.logprobs or ())[tokens]
     return math.exp(sum(chosen) / len(chosen)) if chosen else 0.0

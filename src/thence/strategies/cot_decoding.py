@@ -5,18 +5,20 @@ Delta = mean over the answer's tokens of p(best token) - p(second best), at temp
 they answer are surer of the answer's tokens than paths that guess. ``select=max`` keeps the path with the largest
 Delta, ``select=aggregate`` the answer with the largest sum of Delta.
 
-Equal texts are one path (two first tokens can lead to the same text); a path without an answer is dropped.
+Equal texts are one path (two first tokens can lead to the same text); a path without an answer, or whose answer has
+no tokens, is dropped. A vocabulary of fewer than k tokens has fewer than k paths.
 Differs from the paper: k = 0 there names the greedy path; here k counts the paths, the greedy one included.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.completion import Ability, Sampling
+from thence.core.errors import CallFailed, UsageError
 from thence.core.search import Result, Search
 from thence.core.tree import Found, Node
 from thence.core.votes import elect, pick
@@ -49,13 +51,16 @@ class CoTDecoding:
         """Branch, continue, compare how sure each path is of its answer."""
         greedy = replace(search.sampling.greedy(), top2=True)
         branches = [replace(greedy, first_rank=rank) for rank in range(self.k)]
-        paths = list({n.index: n for n in await search.expand(sampling=branches)}.values())
+        paths: dict[str, tuple[int, Node]] = {}
+        for rank, node in enumerate(await branch(search, branches)):
+            paths.setdefault(node.text, (rank, node))
         sure: dict[int, float] = {}
-        for node in paths:
-            if (found := await search.answer(node)) is not None:
-                sure[node.index] = delta(search, found)
-        kept = [n for n in paths if n.index in sure]
-        notes = [branch_line(rank, n, sure.get(n.index)) for rank, n in enumerate(paths)]
+        for _, node in paths.values():
+            gap = delta(search, await search.answer(node))
+            if gap is not None:
+                sure[node.index] = gap
+        kept = [n for _, n in paths.values() if n.index in sure]
+        notes = [branch_line(rank, n, sure.get(n.index)) for rank, n in paths.values()]
         if self.select == "max" or not kept:
             result = await pick(search, kept, [sure[n.index] for n in kept], notes)
             result.confidence = sure[result.node.index] if result.node is not None else None
@@ -64,13 +69,26 @@ class CoTDecoding:
         return elect(search, classes, len(kept), lambda c: sum(sure[n.index] for n in c.nodes), notes)
 
 
-def delta(search: Search, found: Found) -> float:
-    """Mean gap between the two best probabilities over the tokens of an answer; 0 for an answer without tokens."""
-    top2 = search.tree.nodes[found.node].completion.top2
-    if top2 is None or found.tokens is None or found.tokens[0] >= found.tokens[1]:
-        return 0.0
-    gaps = [math.exp(best) - math.exp(second) for best, second in top2[found.tokens[0] : found.tokens[1]]]
-    return sum(gaps) / len(gaps)
+async def branch(search: Search, branches: Sequence[Sampling]) -> list[Node]:
+    """One path per first token, the likeliest first; ends where the vocabulary does."""
+    paths: list[Node] = []
+    async with search.stream(sampling=branches, ahead=len(branches)) as samples:
+        try:
+            async for node in samples:
+                paths.append(node)
+        except CallFailed as error:
+            if error.kind != "first-token" or not paths:
+                raise
+    return paths
+
+
+def delta(search: Search, found: Found | None) -> float | None:
+    """Mean gap between the two best probabilities over the tokens of an answer; None for an answer without tokens."""
+    span = search.tree.answer_span(found) if found is not None else None
+    if span is None:
+        return None
+    gaps = [math.exp(best) - math.exp(second) for best, second in (span[0].top2 or ())[span[1]]]
+    return sum(gaps) / len(gaps) if gaps else None
 
 
 def branch_line(rank: int, node: Node, sure: float | None) -> str:

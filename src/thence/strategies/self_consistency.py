@@ -6,13 +6,13 @@ sum without bias. The paper's other weights are here to be compared: ``prob`` mu
 probability exp(sum log p) (which estimates sum of p squared and favours short texts), ``prob-norm`` by
 exp(mean log p); ``aggregate=avg`` takes the mean weight of a class instead of its sum, which ignores counts and lets
 one lucky rare answer win (22.1 % against 74.4 % in the paper's table for PaLM-540B on GSM8K).
-``confidence`` weighs a vote by exp(mean log p) over the answer's own tokens.
+``confidence`` weighs a vote by exp(mean log p) over the answer's own tokens (0 for an answer without tokens).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,33 +53,30 @@ class SelfConsistency:
         classes = await search.classes(nodes)
         if self.weight == "count" and self.aggregate == "sum":
             return elect(search, classes, len(nodes))
-        return elect(search, classes, len(nodes), self._weigh)
+        voters = {node.index: node for group in classes for node in group.nodes}
+        weights = weigh(search, list(voters.values()), self.weight)
 
-    def _weigh(self, group: AnswerClass) -> float:
-        total = sum(WEIGHTS[self.weight](node) for node in group.nodes)
-        return total / len(group.nodes) if self.aggregate == "avg" else total
+        def together(group: AnswerClass) -> float:
+            total = sum(weights[node.index] for node in group.nodes)
+            return total / len(group.nodes) if self.aggregate == "avg" else total
+
+        return elect(search, classes, len(nodes), together)
 
 
-def _probability(node: Node) -> float:
-    return math.exp(sum(node.completion.logprobs or ()))
+def weigh(search: Search, nodes: Sequence[Node], weight: Weight) -> dict[int, float]:
+    """The weight of each node's vote. ``prob`` is relative to the likeliest text, so that long texts do not all round
+    to zero; a vote does not depend on the scale."""
+    if weight == "count":
+        return {n.index: 1.0 for n in nodes}
+    if weight == "prob":
+        sums = {n.index: sum(n.completion.logprobs or ()) for n in nodes}
+        best = max(sums.values(), default=0.0)
+        return {i: math.exp(total - best) for i, total in sums.items()}
+    if weight == "prob-norm":
+        return {n.index: _mean_probability(n.completion.logprobs) for n in nodes}
+    spans = {n.index: search.tree.answer_span(n.found) if n.found is not None else None for n in nodes}
+    return {i: 0.0 if span is None else _mean_probability((span[0].logprobs or ())[span[1]]) for i, span in spans.items()}
 
 
-def _normalised(node: Node) -> float:
-    logprobs = node.completion.logprobs or ()
+def _mean_probability(logprobs: Sequence[float] | None) -> float:
     return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 0.0
-
-
-def _answer_probability(node: Node) -> float:
-    found, logprobs = node.found, node.completion.logprobs
-    if found is None or logprobs is None or found.tokens is None or found.node != node.index:
-        return _normalised(node)
-    first, last = found.tokens
-    return math.exp(sum(logprobs[first:last]) / max(1, last - first))
-
-
-WEIGHTS: dict[Weight, Callable[[Node], float]] = {
-    "count": lambda node: 1.0,
-    "prob": _probability,
-    "prob-norm": _normalised,
-    "confidence": _answer_probability,
-}

@@ -38,6 +38,7 @@ class Agreement:
     """The share of all samples that give the same answer: best-of-N by agreement is the majority vote."""
 
     name = "agreement"
+    relative = True
 
     @property
     def needs(self) -> frozenset[Ability]:

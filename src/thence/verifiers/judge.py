@@ -1,7 +1,7 @@
 """A language model as judge: it is shown the question and a solution and asked for a number from 0 to 10.
 
-Its tokens are verifier tokens. The question it is asked names no reference answer. A reply without a number scores 0
-and is counted in the trace as it is.
+Its tokens are verifier tokens. The question it is asked names no reference answer. A reply without a number scores 0,
+as does one that is cut, and a solution that the budget left unjudged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INSTRUCTION = (
     "Below are a problem and a proposed solution. Check the solution step by step. Then write, on the last line, "
     "'Score:' and a whole number from 0 (certainly wrong) to 10 (certainly right)."
 )
-NUMBER = re.compile(r"score\s*:\s*\**\s*(\d{1,2})(?:\s*/\s*10)?", re.IGNORECASE)
+NUMBER = re.compile(r"score\s*:\s*\**\s*(\d{1,2})(?!\d)(?:\s*/\s*10)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Judge:
             sampling=sampling,
             generator=self.generator,
         )
-        values = [_value(v.completion.reply) for v in verdicts]
+        values = [0.0 if v.truncated else _value(v.completion.reply) for v in verdicts]
         return [Score(v) for v in values + [0.0] * (len(nodes) - len(values))]
 
 
