@@ -16,8 +16,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# The main job on the embedded model: seven ways to put and solve the same 200 problems, compared in pairs.
 demo: setup
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/thence solve "I have 3 apples, my dad has 2 more than me. How many do we have in total?" --strategy "cot-decoding(k=5)"
+	@$(BIN)/thence compare wordproblems \
+		"greedy @ direct" "greedy @ cot" "self-consistency(n=16) @ cot" "greedy @ bare" "cot-decoding(k=10) @ bare" \
+		"best-of-n(n=16, verifier=agreement) @ cot" "best-of-n(n=16, verifier=logprob) @ cot" \
+		--limit 200 --run runs/demo.db --plot runs/demo.png
 
 test: setup
 	$(BIN)/python -m pytest

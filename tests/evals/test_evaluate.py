@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import random
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -99,38 +103,79 @@ async def test_repeated_sampling_reports_coverage_with_the_first_sample_as_its_a
     assert list(report.pass_at) == [1, 2, 4, 8]
 
 
-async def test_a_run_stopped_anywhere_ends_in_the_table_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    task = Sums(30)
-    whole = await evaluate(task, noisy(), VOTE, store=None)
-    for stop_after in (1, 7, 15):
-        path, seen = tmp_path / f"{stop_after}.db", 0
-        stopper = Stopper()
+class StopAfter:
+    """Presses Ctrl-C when ``n`` problems are done; counts them."""
 
-        class Counting:
-            def on_start(self, total: int, label: str) -> None:
-                assert total == 30
+    def __init__(self, n: int) -> None:
+        self.n, self.seen, self.stopper, self.finished = n, 0, Stopper(), False
 
-            def on_result(self, index: int, verdict: Verdict | None, tokens: int | None, *, fresh: bool) -> None:
-                nonlocal seen
-                seen += fresh
-                if seen == stop_after:
-                    stopper.stop()
+    def on_start(self, total: int, label: str) -> None:
+        self.total = total
 
-            def on_finish(self) -> None:
-                nonlocal seen
-                seen += 1000
+    def on_result(self, index: int, verdict: Verdict | None, tokens: int | None, *, fresh: bool) -> None:
+        self.seen += fresh
+        if self.seen == self.n:
+            self.stopper.stop()
 
-        with RunFile.open(path, HEADER) as store, pytest.raises(Interrupted):
-            await evaluate(task, noisy(capacity=12), VOTE, store=store, progress=Counting(), stopper=stopper)
-        assert 1000 + stop_after <= seen <= 1030  # what was in flight finishes
-        generator = noisy()
-        with RunFile.open(path, HEADER) as store:
-            before = set(store.results(Cell()))
-            assert len(before) == seen - 1000
-            report = await evaluate(task, generator, VOTE, store=store)
-        assert comparable(report) == comparable(whole)
-        asked = {request.problem for request in generator.requests}
-        assert asked == {f"s{i}" for i in range(30)} - before
+    def on_finish(self) -> None:
+        self.finished = True
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 15])
+async def test_a_run_stopped_anywhere_ends_in_the_table_of_an_uninterrupted_one(
+    tmp_path: Path, stop_after: int
+) -> None:
+    task, path, progress = Sums(30), tmp_path / "run.db", StopAfter(stop_after)
+    with RunFile.open(path, HEADER) as store, pytest.raises(Interrupted):
+        stopper = progress.stopper
+        await evaluate(task, noisy(capacity=12), VOTE, store=store, progress=progress, stopper=stopper)
+    assert progress.total == 30
+    assert progress.finished
+    assert progress.seen >= stop_after  # what was in flight finishes
+    generator = noisy()
+    with RunFile.open(path, HEADER) as store:
+        before = set(store.results(Cell()))
+        assert len(before) == progress.seen
+        report = await evaluate(task, generator, VOTE, store=store)
+    assert comparable(report) == comparable(await evaluate(task, noisy(), VOTE))
+    asked = {request.problem for request in generator.requests}
+    assert asked == {f"s{i}" for i in range(30)} - before
+
+
+KILLED = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from sums import Sums, noisy
+from thence.evals.evaluate import Arm, evaluate
+from thence.prompts.styles import Bare
+from thence.stores.sqlite import RunFile
+from thence.strategies.self_consistency import SelfConsistency
+with RunFile.open(sys.argv[1], {"kind": "eval"}) as store:
+    print("begun", flush=True)
+    arm = Arm("self-consistency(n=6)", SelfConsistency(n=6), Bare())
+    asyncio.run(evaluate(Sums(30), noisy(capacity=20, seconds=0.02), arm, store=store))
+"""
+
+
+async def test_kill_9_at_random_moments_changes_no_number_of_the_final_table(tmp_path: Path) -> None:
+    path, rng, found = tmp_path / "run.db", random.Random(5), [0]
+    for _ in range(3):
+        command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        await asyncio.sleep(0.5 + 0.5 * rng.random())
+        process.kill()
+        process.communicate()
+        with RunView(path) as view:
+            found.append(view.sample_count())
+    assert found == sorted(found)
+    assert found[-1] > found[0]
+    with RunFile.open(path, HEADER) as store:
+        unfinished = 30 - len(store.results(Cell()))
+        report = await evaluate(Sums(30), noisy(), VOTE, store=store)
+    assert unfinished > 0, "the run was never interrupted; the test would prove nothing"
+    assert comparable(report) == comparable(await evaluate(Sums(30), noisy(), VOTE))
 
 
 async def test_stored_samples_of_an_unfinished_problem_are_not_paid_again(tmp_path: Path) -> None:

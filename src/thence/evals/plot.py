@@ -1,0 +1,295 @@
+"""Accuracy against cost: a picture (PNG) and a page (HTML) of a comparison.
+
+Each point is one arm under one budget, with its 95 % interval; arms of one strategy are joined in the order of their
+cost. Labels stand beside their points and are moved until they overlap neither each other nor a point. The page is one
+file with the picture inside and the numbers as a table; everything in it that came from a model, a file or a user is
+escaped, and it loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thence.core.clean import one_line
+from thence.core.errors import StoreError, UsageError
+
+from .compare import Comparison, Difference, Row
+
+# Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+MARKERS = "osD^vP*"
+INCHES, DPI = (9.0, 5.4), 200  # 1800 pixels wide, shown at 900
+LABEL = 40  # characters of an arm's name in the picture
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One arm in the picture."""
+
+    label: str
+    family: str
+    tokens: float
+    accuracy: float
+    low: float
+    high: float
+
+
+def write_plot(comparison: Comparison, out: Path) -> list[Path]:
+    """Write ``out`` as PNG and, beside it, as HTML; returns both paths.
+
+    UsageError when there is nothing to draw (no references, or no token counts) or matplotlib is missing.
+    """
+    image = picture(points(comparison), _title(comparison))
+    page = out.with_suffix(".html")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".png").write_bytes(image)
+        page.write_text(document(comparison, image), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{error.filename or out}: cannot be written ({error.strerror})") from error
+    return [out.with_suffix(".png"), page]
+
+
+def points(comparison: Comparison) -> list[Point]:
+    """The arms that have an accuracy and a known cost."""
+    several = len({row.budget for row in comparison.rows}) > 1
+    made = []
+    for row in comparison.rows:
+        if row.accuracy is None or row.interval is None or row.tokens is None:
+            continue
+        label = one_line(row.arm, LABEL) + (f" ≤{_short(row.budget)}" if several and row.budget else "")
+        family = f"{row.strategy.partition('(')[0]} {row.prompt} {row.budget}"
+        made.append(Point(label, family, row.tokens, row.accuracy, *row.interval))
+    if not made:
+        raise UsageError("there is nothing to plot: no arm has both an accuracy and token counts")
+    return made
+
+
+def picture(drawn: Sequence[Point], title: str) -> bytes:
+    """The plot as PNG bytes."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter
+    except ImportError as error:
+        raise UsageError('plots need matplotlib: pip install "thence[plot]"') from error
+
+    figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    families = list(dict.fromkeys(p.family for p in drawn))
+    for i, family in enumerate(families):
+        mine = sorted((p for p in drawn if p.family == family), key=lambda p: p.tokens)
+        x, y = [p.tokens for p in mine], [100 * p.accuracy for p in mine]
+        bars = [[100 * (p.accuracy - p.low) for p in mine], [100 * (p.high - p.accuracy) for p in mine]]
+        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "zorder": 3}
+        axes.errorbar(x, y, bars, linewidth=1.2, elinewidth=1.0, capsize=3, markersize=6, **style)
+    if max(p.tokens for p in drawn) > 4 * min(p.tokens for p in drawn) > 0:
+        axes.set_xscale("log")
+    axes.margins(x=0.18, y=0.12)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v)))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} %"))
+    axes.grid(True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("charged tokens per problem", fontsize=11)
+    axes.set_ylabel("accuracy (95 % interval)", fontsize=11)
+    axes.set_title(title, fontsize=12, loc="left", parse_math=False)
+    colours = {family: COLOURS[i % len(COLOURS)] for i, family in enumerate(families)}
+    canvas.draw()
+    _place_labels(axes, canvas.get_renderer(), drawn, colours)
+    out = io.BytesIO()
+    canvas.print_png(out)
+    return out.getvalue()
+
+
+Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
+
+
+def _place_labels(axes: Any, renderer: Any, drawn: Sequence[Point], colours: dict[str, str]) -> None:
+    """Write every label beside its point, at the free place nearest to it.
+
+    Places are tried outwards: right, left, above and below at growing distance. Taken are the labels placed so far, all
+    points and all interval bars; where nothing is free the place with the least overlap is used.
+    """
+    at = [axes.transData.transform((p.tokens, 100 * p.accuracy)) for p in drawn]
+    taken: list[Box] = [(x - 10, y - 10, x + 10, y + 10) for x, y in at]
+    for p, (x, _) in zip(drawn, at, strict=True):
+        low, high = (axes.transData.transform((p.tokens, 100 * v))[1] for v in (p.low, p.high))
+        taken.append((x - 5, low, x + 5, high))
+    frame = axes.get_window_extent(renderer)
+    inside = (frame.x0, frame.y0, frame.x1, frame.y1)
+    for p, (x, y) in sorted(zip(drawn, at, strict=True), key=lambda pair: -pair[1][1]):
+        text = axes.text(0, 0, p.label, fontsize=9.5, color=colours[p.family], parse_math=False, transform=None)
+        extent = text.get_window_extent(renderer)
+        places = list(_places(x, y, extent.width, extent.height))
+        costs = [sum(_overlap(place, box) for box in taken) + _outside(place, inside) for place in places]
+        best = costs.index(min(costs))
+        left, bottom, right, top = places[best]
+        text.set_position((left, bottom + extent.height * 0.2))
+        taken.append((left, bottom, right, top))
+        if best >= 4:  # far from its point: a thin line says which it belongs to
+            ends = min(max(x, left), right), min(max(y, bottom), top)
+            axes.plot([x, ends[0]], [y, ends[1]], color=colours[p.family], linewidth=0.6, transform=None, zorder=2)
+
+
+def _places(x: float, y: float, width: float, height: float) -> list[Box]:
+    """Candidate boxes around a point, nearest first."""
+    places = []
+    for distance in (0.0, 1.3, 2.6, 3.9, 5.2):
+        step = distance * height
+        sides = [
+            (x + 14, y - height / 2 + step),
+            (x - 14 - width, y - height / 2 + step),
+            (x + 14, y - height / 2 - step),
+            (x - 14 - width, y - height / 2 - step),
+            (x - width / 2, y + 14 + step),
+            (x - width / 2, y - 14 - height - step),
+        ]
+        places += sides[:4] if distance else [sides[0], sides[1], sides[4], sides[5]]
+        places += sides[4:] if distance else []
+    return [(left, bottom, left + width, bottom + height) for left, bottom in places]
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Shared area of two boxes."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _outside(a: Box, frame: Box) -> float:
+    """Area of a box that is outside the frame, weighted: a cut label is worse than a crossed one."""
+    return 3 * ((a[2] - a[0]) * (a[3] - a[1]) - _overlap(a, frame))
+
+
+def _title(comparison: Comparison) -> str:
+    sizes = sorted({row.n for row in comparison.rows})
+    problems = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+    return f"{one_line(comparison.task, 50)}, {one_line(comparison.model, 40)}: {problems} problems"
+
+
+def _short(value: float | None) -> str:
+    """3 significant digits with k and M."""
+    if value is None:
+        return "∞"
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+# ---------------------------------------------------------------------------------------------------- the page
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.45 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 960px; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+img { width: 100%; max-width: 900px; height: auto; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+caption { text-align: left; color: #444; padding-bottom: .4rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th[scope=row], th.text { text-align: left; font-weight: 500; }
+li { overflow-wrap: anywhere; }
+"""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def document(comparison: Comparison, image: bytes) -> str:
+    """The comparison as one HTML page without scripts or outside parts."""
+    title = html.escape(_title(comparison))
+    picture_64 = base64.b64encode(image).decode()
+    described = html.escape(
+        "; ".join(f"{p.label}: {100 * p.accuracy:.1f} % at {_short(p.tokens)} tokens" for p in points(comparison))
+    )
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{title}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{title}</h1>",
+        f'<img src="data:image/png;base64,{picture_64}" alt="Accuracy against charged tokens. {described}">',
+        _arms_table(comparison.rows),
+        _differences_table(comparison) if comparison.differences else "",
+        *(_flips(d) for d in comparison.differences if d.flips),
+        f"<p>Run file: {html.escape(one_line(comparison.run))}</p>" if comparison.run else "",
+        "</body></html>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _arms_table(rows: Sequence[Row]) -> str:
+    heads = ("budget", "problems", "accuracy", "95 % interval", "tokens per problem", "unparsed", "truncated", "failed")
+    body = []
+    for r in rows:
+        interval = "" if r.interval is None else f"{100 * r.interval[0]:.1f} to {100 * r.interval[1]:.1f} %"
+        cells = (
+            "none" if r.budget is None else f"{r.budget:,}",
+            f"{r.n:,}",
+            "unknown" if r.accuracy is None else f"{100 * r.accuracy:.1f} %",
+            interval,
+            "unknown" if r.tokens is None else f"{r.tokens:,.0f}",
+            str(r.unparsed),
+            str(r.truncated),
+            str(r.failed),
+        )
+        body.append(_table_row(r.arm, cells))
+    return _table("Every arm: accuracy with its interval, and what it was charged.", ("arm", *heads), body)
+
+
+def _differences_table(comparison: Comparison) -> str:
+    heads = ("arm", "budget", "difference", "95 % interval", "won", "lost", "p (exact)", "p (Holm)")
+    body = []
+    for d in comparison.differences:
+        budget = "none" if d.budget is None else f"{d.budget:,}"
+        cells: tuple[str, ...] = (budget, "unknown", "", "", "", "", "")
+        if d.paired is not None:
+            low, high = d.paired.interval
+            cells = (
+                budget,
+                f"{100 * d.paired.difference:+.1f}",
+                f"{100 * low:+.1f} to {100 * high:+.1f}",
+                str(d.paired.won),
+                str(d.paired.lost),
+                f"{d.paired.p:.3g}",
+                "" if d.paired.holm is None else f"{d.paired.holm:.3g}",
+            )
+        body.append(_table_row(d.arm, cells))
+    caption = f"Paired differences to {one_line(comparison.baseline)} at the same budget, in points."
+    return f"<h2>Differences</h2>{_table(caption, heads, body)}"
+
+
+def _table(caption: str, heads: Sequence[str], rows: Sequence[str]) -> str:
+    kinds = itertools.chain((' class="text"',), itertools.repeat(""))
+    head = "".join(f'<th scope="col"{kind}>{html.escape(h)}</th>' for h, kind in zip(heads, kinds, strict=False))
+    return (
+        f'<div class="wide"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _table_row(name: str, cells: Sequence[str]) -> str:
+    tail = "".join(f"<td>{html.escape(c)}</td>" for c in cells)
+    return f'<tr><th scope="row">{html.escape(one_line(name))}</th>{tail}</tr>'
+
+
+def _flips(d: Difference) -> str:
+    """The problems on which an arm and the baseline differ."""
+    better = [one_line(p) for p, a, b in d.flips if b > a]
+    worse = [one_line(p) for p, a, b in d.flips if b < a]
+    budget = "" if d.budget is None else f", budget {d.budget:,}"
+    head = html.escape(f"Flipped problems: {one_line(d.arm)}{budget} ({len(better)} won, {len(worse)} lost)")
+    lists = "".join(
+        f"<li>{name}: {html.escape(', '.join(problems))}</li>"
+        for name, problems in (("won", better), ("lost", worse))
+        if problems
+    )
+    return f"<details><summary>{head}</summary><ul>{lists}</ul></details>"
