@@ -104,6 +104,7 @@ def setup(
     A strategy may bring its own default prompt (CoT-decoding needs the bare question); ``fallback_prompt`` is the
     task's.
     """
+    Sampling(**(sampling or {}))  # a value out of range is refused before a model is loaded
     strategy_text = methods.canonical(strategy) if isinstance(strategy, str) else type(strategy).__name__
     made = methods.strategy(strategy) if isinstance(strategy, str) else strategy
     chosen = prompt if prompt is not None else getattr(made, "default_prompt", None) or fallback_prompt
@@ -145,6 +146,28 @@ def as_problem(question: str | Sequence[Message] | Problem) -> Problem:
     return problem
 
 
+WORKING_QUESTIONS = (
+    "I have 3 apples, my dad has 2 more than me. How many do we have in total?",
+    "Ann has 5 apples. Tom has 3 more apples than Ann. Sam has twice as many apples as Tom. "
+    "How many apples does Sam have?",
+    'Take the last letters of the words in "Mary Anna" and join them.',
+)
+REAL_MODEL = "hf:Qwen/Qwen2.5-0.5B-Instruct"
+
+
+def check_words(ready: Setup, problem: Problem) -> None:
+    """The embedded model knows a closed vocabulary: name the words it does not know, and what works instead."""
+    unknown_words = getattr(ready.generator, "unknown_words", None)
+    unknown = [w.strip() for w in unknown_words(problem.text)] if unknown_words is not None else []
+    if unknown:
+        shown = ", ".join(repr(w) for w in unknown[:8]) + (" …" if len(unknown) > 8 else "")
+        works = "\n".join(f"  {q}" for q in WORKING_QUESTIONS)
+        raise UsageError(
+            f"{ready.model} does not know {shown}: it is a toy with a closed vocabulary. Questions that work:\n{works}\n"
+            f'For any other question take a real small model: thence solve "…" --model {REAL_MODEL}'
+        )
+
+
 def reading_for_questions() -> Reading:
     """How answers to a bare question are read: after the marker, else the last number."""
     from .grading.extract import AutoReading
@@ -178,6 +201,7 @@ async def asolve(
 
 async def solve_ready(ready: Setup, problem: Problem, *, budget: int | None, seed: int, reading: Reading) -> Result:
     """Answer one problem with what ``setup`` made."""
+    check_words(ready, problem)
     return await _solve(
         problem,
         generator=ready.generator,

@@ -12,8 +12,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -149,7 +151,7 @@ class Spec:
 
 
 def _quoted(value: str) -> str:
-    if value and not any(c in value for c in ",()={}\"' \t"):
+    if value and not any(c in ",()={}\"'" or c.isspace() for c in value):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -158,8 +160,9 @@ def parse(text: str) -> list[Spec]:
     """Read one text; a grid gives several specs, in order. UsageError says where it went wrong."""
     text = text.strip()
     name, paren, rest = text.partition("(")
-    if not paren:
-        if not name or any(c in name for c in ",)={}\"' "):
+    name = name.strip()
+    if not paren or not name:
+        if paren or not name or any(c in name for c in ",)={}\"' "):
             raise UsageError(f"{text!r} is no method; write a name or name(key=value, …)")
         return [Spec(name)]
     if not rest.endswith(")"):
@@ -175,7 +178,7 @@ def parse(text: str) -> list[Spec]:
             raise UsageError(f"{text!r}: {key} is given twice")
         keys.append(key)
         choices.append(_values(value.strip(), text))
-    return [Spec(name.strip(), tuple(zip(keys, row, strict=True))) for row in itertools.product(*choices)]
+    return [Spec(name, tuple(zip(keys, row, strict=True))) for row in itertools.product(*choices)]
 
 
 def _values(value: str, text: str) -> list[str]:
@@ -189,17 +192,18 @@ def _values(value: str, text: str) -> list[str]:
 
 def _unquoted(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+        return re.sub(r"\\([\\\"'])", r"\1", value[1:-1])
     return value
 
 
 def _split(text: str, whole: str) -> list[str]:
     """Split at commas outside quotes and brackets."""
-    parts, depth, quote, start = [], 0, "", 0
+    parts, depth, quote, start, escaped = [], 0, "", 0, False
     for i, c in enumerate(text):
         if quote:
-            if c == quote and text[i - 1] != "\\":
+            if c == quote and not escaped:
                 quote = ""
+            escaped = c == "\\" and not escaped
         elif c in "\"'":
             quote = c
         elif c in "({":
@@ -254,25 +258,32 @@ def build(cls: Callable[..., Any], spec: Spec) -> Any:
 
 
 def _parameters(cls: Callable[..., Any]) -> dict[str, Any]:
-    if is_dataclass(cls):
-        hints = get_type_hints(cls)
-        return {f.name: hints[f.name] for f in fields(cls) if f.init}
-    target = cls.__init__ if isinstance(cls, type) else cls
-    return {k: v for k, v in get_type_hints(target).items() if k not in ("return", "self")}
+    """Parameters and their types; one without an annotation has the type of its default, else it is text."""
+    owner: Any = cls
+    hints = get_type_hints(owner.__init__ if isinstance(cls, type) and not is_dataclass(cls) else owner)
+    found: dict[str, Any] = {}
+    for p in _named(cls):
+        guess = str if p.default in (p.empty, None) else type(p.default)
+        found[p.name] = hints.get(p.name, guess)
+    return found
 
 
 def _required(cls: Callable[..., Any]) -> list[str]:
-    if not is_dataclass(cls):
-        return []
-    return [f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING]
+    return [p.name for p in _named(cls) if p.default is p.empty]
+
+
+def _named(cls: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = inspect.signature(cls).parameters.values()
+    return [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def convert(value: str, hint: Any, what: str) -> Any:
     """A string as the type ``hint``; UsageError names the parameter, the value and what would do."""
     origin = get_origin(hint)
     if origin is Literal:
-        if value in get_args(hint):
-            return value
+        for option in get_args(hint):
+            if str(option) == value:
+                return option
         raise UsageError(f"{what} is {value!r}; it must be one of {', '.join(map(str, get_args(hint)))}")
     if origin in (Union, UnionType):
         inner = [h for h in get_args(hint) if h is not NoneType]
@@ -316,7 +327,10 @@ def _strategy_class(name: str) -> Callable[..., Any]:
     if name in rows:
         return cast(Callable[..., Any], _import(rows[name].where))
     if ".py:" in name:
-        return cast(Callable[..., Any], from_file(name))
+        found = from_file(name)
+        if not callable(found):
+            raise UsageError(f"{name} is no class; name the strategy's class")
+        return cast(Callable[..., Any], found)
     from importlib.metadata import entry_points
 
     for point in entry_points(group="thence.strategies"):
@@ -350,7 +364,7 @@ def from_file(where: str) -> Any:
 
 def prompt(text: str) -> PromptStyle:
     """A style by name with arguments, or a prompt file."""
-    if Path(text).suffix in (".txt", ".json", ".md") or Path(text).is_file():
+    if Path(text).suffix in (".txt", ".json", ".md") or os.path.isfile(text):
         from .prompts.styles import FromFile
 
         return FromFile.read(text)

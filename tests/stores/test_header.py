@@ -70,7 +70,9 @@ def test_secrets_are_taken_out_of_texts(text: str, safe: str) -> None:
 
 def test_secret_fields_and_given_secrets_never_survive_cleaning() -> None:
     document = {"headers": {"X": "hunter2"}, "API-Key": "hunter2", "max_tokens": 5, "list": ("hunter2!", {"key": 1})}
-    assert clean(document, ["hunter2"]) == {"max_tokens": 5, "list": ["***!", {}]}
+    safe = {"headers": "***", "API-Key": "***", "max_tokens": 5, "list": ["***!", {"key": "***"}]}
+    assert clean(document, ["hunter2"]) == safe
+    assert clean({"judge:m@http://u:pw@h": {"key": None}}) == {"judge:m@http://h": {"key": None}}
 
 
 def test_a_default_path_is_harmless_and_depends_on_what_the_samples_are() -> None:

@@ -367,8 +367,9 @@ def test_no_secret_reaches_any_byte_of_the_file_or_its_export(tmp_path: Path, mo
     }
     run = RunFile.open(path, header)
     run.put_failure(Cell(), "p", Failure("http 401", f"wrong key {secret}"))
-    run.put_result(Cell(), "q", {"answer": "1"})
-    run.flush()
+    judged = Cell(f"best-of-n(verifier=judge:m@http://u:{secret}@host/v1)")
+    run.put_result(judged, "q", {"answer": "1"})
+    assert run.results(judged) == {"q": {"answer": "1"}}
     with RunView(path) as view:
         export(view, tmp_path / "out.jsonl", samples=True, trees=True)
         export(view, tmp_path / "out.parquet", samples=True)

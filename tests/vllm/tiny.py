@@ -6,7 +6,9 @@ Characters are tokens, so a begun reply has the same tokens however it is split,
 from __future__ import annotations
 
 import string
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = (
     "{% for m in messages %}"
@@ -20,16 +22,16 @@ def make(folder: Path, *, context: int = 512, seed: int = 0) -> Path:
     """Write the model into ``folder`` (fp32, random weights fixed by ``seed``) and return it."""
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+    transformers: Any = import_module("transformers")
     pieces = ["<eos>", "<unk>", *string.printable[:97]]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>")
     fast.chat_template = TEMPLATE
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=len(pieces),
         hidden_size=64,
         intermediate_size=128,
@@ -42,9 +44,9 @@ def make(folder: Path, *, context: int = 512, seed: int = 0) -> Path:
         tie_word_embeddings=False,
         initializer_range=0.4,
     )
-    model = LlamaForCausalLM(config).float()
+    model = transformers.LlamaForCausalLM(config).float()
     # A generation config that would change every sample, if a client left the gaps for the server to fill.
-    model.generation_config = GenerationConfig(
+    model.generation_config = transformers.GenerationConfig(
         eos_token_id=0, do_sample=True, top_k=3, temperature=0.2, repetition_penalty=1.7
     )
     model.save_pretrained(folder)

@@ -54,4 +54,4 @@ class Problem:
     def hash(self) -> str:
         """Hash of the content alone: equal questions have equal hashes in every task and run."""
         parts = "\x00".join(f"{m.role}\x01{m.content}" for m in self.messages)
-        return blake2b(parts.encode(), digest_size=12).hexdigest()
+        return blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -525,7 +525,7 @@ class Search:
         if self.ledger.has_text_prompt(role, (context,)):
             return 0
         texts = (*(m.content for m in context.messages), *(s.text for s in context.reply))
-        return sum(len(t.encode()) for t in texts) + TEMPLATE_TOKENS
+        return sum(len(t.encode("utf-8", "surrogatepass")) for t in texts) + TEMPLATE_TOKENS
 
     def cover(self, role: str, node: Node) -> None:
         """Note that ``role`` has paid for the path up to its own last sample: continuing it charges no token of that

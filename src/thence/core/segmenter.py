@@ -104,17 +104,12 @@ class Segmenter:
     def steps(self, text: str, ends: Sequence[int] | None = None) -> Steps:
         """The reasoning steps of ``text`` and its final answer line."""
         body = text[: answer_start(text)]
-        merged: list[str] = []
-        lead = ""
-        for part in self.split(body, ends):
-            if part.strip():
-                merged.append(lead + part)
-                lead = ""
-            elif merged:
-                merged[-1] += part
-            else:
-                lead += part
-        return Steps(tuple(merged), lead + text[len(body) :])
+        parts = self.split(body, ends)
+        first = [i for i, part in enumerate(parts) if part.strip()]
+        if not first:
+            return Steps((), text)
+        bounds = [0, *first[1:], len(parts)]  # blank parts before the first step belong to it, too
+        return Steps(tuple("".join(parts[i:j]) for i, j in pairwise(bounds)), text[len(body) :])
 
     def closed(self, text: str) -> bool:
         """Whether ``text`` ends exactly where a step does, so that what follows begins a new one."""
@@ -205,7 +200,7 @@ def detect(texts: Sequence[str]) -> Segmenter:
         return Segmenter(Kind.STEP)
     if _most(shown, _is_code):
         return Segmenter(Kind.CODE)
-    if _most(shown, lambda text: len(_EQUATION_END.sub("", text)) <= len(text) - 1 and _is_draft(text)):
+    if _most(shown, _is_draft):
         return Segmenter(Kind.EQUATION)
     for rule in (Segmenter(Kind.SEPARATOR, "\n\n"), Segmenter(Kind.LINE), Segmenter(Kind.SENTENCE)):
         if _most(shown, lambda text, rule=rule: len(rule.steps(text).steps) > 1):  # type: ignore[misc]
@@ -254,11 +249,12 @@ def _sentence_cuts(text: str, _mark: str) -> Iterator[int]:
 
 
 def _equation_cuts(text: str, _mark: str) -> Iterator[int]:
-    last = 0
+    equals = text.find("=")
     for match in _EQUATION_END.finditer(text):
-        if match.group() == "\n" or "=" in text[last : match.start()]:
-            last = match.end()
-            yield last
+        if match.group() == "\n" or 0 <= equals < match.start():
+            yield match.end()
+            if 0 <= equals < match.end():
+                equals = text.find("=", match.end())
 
 
 def _code_cuts(text: str, _mark: str) -> Iterator[int]:
@@ -275,12 +271,13 @@ def _code_cuts(text: str, _mark: str) -> Iterator[int]:
             yield at
 
 
-_TOKEN = re.compile(r"\"\"\"|'''|\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|#[^\n]*|[()\[\]{}]")
+_TOKEN = re.compile(r"\"\"\"|'''|[\"'#()\[\]{}]")
+_STRING_END = {quote: re.compile(rf"\\.|{quote}") for quote in "\"'"}
 
 
 def _scan(line: str, depth: int, triple: str) -> tuple[int, str]:
-    """Bracket depth and open triple quote after one line."""
-    at = 0
+    """Bracket depth and open triple quote after one line; a string that does not end on its line is an apostrophe."""
+    at, open_strings = 0, set("\"'")
     while at < len(line):
         if triple:
             close = line.find(triple, at)
@@ -289,11 +286,16 @@ def _scan(line: str, depth: int, triple: str) -> tuple[int, str]:
             at, triple = close + 3, ""
             continue
         match = _TOKEN.search(line, at)
-        if match is None:
+        if match is None or match.group() == "#":
             break
         token, at = match.group(), match.end()
-        if token in ('"""', "'''"):
+        if len(token) == 3:
             triple = token
+        elif token in open_strings:
+            end = next((m.end() for m in _STRING_END[token].finditer(line, at) if m.group() == token), None)
+            if end is None:
+                open_strings.remove(token)
+            at = end or at
         elif token in "([{":
             depth += 1
         elif token in ")]}":

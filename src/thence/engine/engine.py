@@ -110,13 +110,15 @@ class Engine:
         self._open: dict[tuple[int, ...], list[Group]] = {}
         self._outbox: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
         shape, device, dtype = self.trunk.shape, self.trunk.device, self.trunk.dtype
-        places = min(bucket(1), self.slots)
+        places = bucket(1)
         self._prefix = Buffers.make(shape, places, 64, dtype, device)
         self._suffix = Buffers.make(shape, places, 64, dtype, device)
         self._end_table = np.zeros(shape.vocab, dtype=np.bool_)
         self._stop_sets: dict[tuple[str, ...], int] = {(): 0}
         self._stop_table = np.zeros((1, shape.vocab), dtype=np.bool_)
         self._dirty = True
+        self._ends_known: frozenset[int] | None = None
+        self._plan_rows = 0
         self._columns = torch.arange(self.trunk.shape.context + ALIGN, device=device)
         self._zero = torch.zeros((), dtype=dtype, device=device)
         self._never = torch.full((), float("-inf"), dtype=dtype, device=device)
@@ -274,7 +276,7 @@ class Engine:
         if places <= buffers.places and length <= buffers.length:
             return buffers
         if places > buffers.places:
-            places = min(self.slots, bucket(max(places, 2 * buffers.places)))
+            places = min(bucket(self.slots), bucket(max(places, 2 * buffers.places)))
         if length > buffers.length:
             length = min(padded(self.trunk.shape.context, BLOCK), padded(max(length, 3 * buffers.length // 2), BLOCK))
         return buffers.resized(self.trunk.shape, max(places, buffers.places), max(length, buffers.length))
@@ -519,7 +521,7 @@ class Engine:
         """One token for every row at work."""
         rows = self._rows
         top = int(np.flatnonzero(rows.live)[-1]) + 1
-        m = min(bucket(top), max(self.slots, MIN_ROWS))
+        m = bucket(top)
         longest = int(rows.lengths.max()) + 1
         self._suffix = self._grown(self._suffix, m, longest)
         live, lengths = rows.live[:m], rows.lengths[:m] + 1
@@ -598,9 +600,6 @@ class Engine:
             self._ends_known = self.ends
         found: np.ndarray = self._end_table[ids]  # type: ignore[type-arg]
         return found
-
-    _ends_known: frozenset[int] | None = None
-    _plan_rows = 0
 
     def _stopped(self, row: int) -> bool:
         job = self._rows.jobs[row]

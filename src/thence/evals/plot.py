@@ -12,13 +12,19 @@ import base64
 import html
 import io
 import itertools
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator
+
 from thence.core.clean import one_line
-from thence.core.errors import StoreError, UsageError
+from thence.core.errors import StoreError
 
 from .compare import Comparison, Difference, Row
 
@@ -26,7 +32,9 @@ from .compare import Comparison, Difference, Row
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 MARKERS = "osD^vP*"
 INCHES, DPI = (9.0, 5.4), 200  # 1800 pixels wide, shown at 900
-LABEL = 40  # characters of an arm's name in the picture
+LABEL = 44  # characters of an arm's name in the picture
+GAP, APART, BESIDE = 14, 16, 4  # pixels between point and label, between points; places without a line
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +49,53 @@ class Point:
     high: float
 
 
-def write_plot(comparison: Comparison, out: Path) -> list[Path]:
+def draw(comparison: Comparison, out: Path) -> list[Path]:
     """Write ``out`` as PNG and, beside it, as HTML; returns both paths.
 
-    UsageError when there is nothing to draw (no references, or no token counts) or matplotlib is missing.
+    Without anything to draw (no references, or no token counts) there is only the page with its table.
     """
-    image = picture(points(comparison), _title(comparison))
-    page = out.with_suffix(".html")
+    drawn = points(comparison)
+    image = picture(drawn, _title(comparison)) if drawn else None
+    png, page = out.with_suffix(".png"), out.with_suffix(".html")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".png").write_bytes(image)
+        if image is not None:
+            png.write_bytes(image)
         page.write_text(document(comparison, image), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{error.filename or out}: cannot be written ({error.strerror})") from error
-    return [out.with_suffix(".png"), page]
+    return [page] if image is None else [png, page]
 
 
 def points(comparison: Comparison) -> list[Point]:
-    """The arms that have an accuracy and a known cost."""
+    """The arms that have an accuracy and a known cost. Arms of one family differ in numbers only."""
     several = len({row.budget for row in comparison.rows}) > 1
     made = []
     for row in comparison.rows:
         if row.accuracy is None or row.interval is None or row.tokens is None:
             continue
-        label = one_line(row.arm, LABEL) + (f" ≤{_short(row.budget)}" if several and row.budget else "")
-        family = f"{row.strategy.partition('(')[0]} {row.prompt} {row.budget}"
+        label = _cut(row.arm, LABEL) + (f" ≤{_short(row.budget)}" if several and row.budget else "")
+        family = f"{re.sub(NUMBER, '#', row.strategy)} {row.prompt} {row.budget}"
         made.append(Point(label, family, row.tokens, row.accuracy, *row.interval))
-    if not made:
-        raise UsageError("there is nothing to plot: no arm has both an accuracy and token counts")
     return made
 
 
 def picture(drawn: Sequence[Point], title: str) -> bytes:
     """The plot as PNG bytes."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter
-    except ImportError as error:
-        raise UsageError('plots need matplotlib: pip install "thence[plot]"') from error
-
-    figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = Figure(figsize=INCHES, dpi=DPI)
+    canvas: Any = FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.11, top=0.92)
     axes = figure.add_subplot()
+    _set_limits(axes, drawn)
     families = list(dict.fromkeys(p.family for p in drawn))
+    colours = {family: COLOURS[i % len(COLOURS)] for i, family in enumerate(families)}
+    moved = _apart(axes, drawn)
     for i, family in enumerate(families):
-        mine = sorted((p for p in drawn if p.family == family), key=lambda p: p.tokens)
+        mine = sorted((p for p in moved if p.family == family), key=lambda p: p.tokens)
         x, y = [p.tokens for p in mine], [100 * p.accuracy for p in mine]
         bars = [[100 * (p.accuracy - p.low) for p in mine], [100 * (p.high - p.accuracy) for p in mine]]
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "zorder": 3}
-        axes.errorbar(x, y, bars, linewidth=1.2, elinewidth=1.0, capsize=3, markersize=6, **style)
-    if max(p.tokens for p in drawn) > 4 * min(p.tokens for p in drawn) > 0:
-        axes.set_xscale("log")
-    axes.margins(x=0.18, y=0.12)
+        colour, marker = colours[family], MARKERS[i % len(MARKERS)]
+        axes.errorbar(x, y, bars, color=colour, marker=marker, markersize=6, linewidth=1.2, capsize=3, zorder=3)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} %"))
@@ -102,12 +104,39 @@ def picture(drawn: Sequence[Point], title: str) -> bytes:
     axes.set_xlabel("charged tokens per problem", fontsize=11)
     axes.set_ylabel("accuracy (95 % interval)", fontsize=11)
     axes.set_title(title, fontsize=12, loc="left", parse_math=False)
-    colours = {family: COLOURS[i % len(COLOURS)] for i, family in enumerate(families)}
-    canvas.draw()
-    _place_labels(axes, canvas.get_renderer(), drawn, colours)
+    _place_labels(axes, canvas.get_renderer(), moved, colours)
     out = io.BytesIO()
     canvas.print_png(out)
     return out.getvalue()
+
+
+def _set_limits(axes: Any, drawn: Sequence[Point]) -> None:
+    """Room for all points, their intervals and labels; a logarithmic scale when costs differ by more than 4."""
+    least, most = min(p.tokens for p in drawn), max(p.tokens for p in drawn)
+    if most > 4 * least > 0:
+        axes.set_xscale("log")
+        room = max(1.3, (most / least) ** 0.2)
+        axes.set_xlim(least / room, most * room)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        room = max(0.2 * (most - least), 0.1 * most, 1.0)
+        axes.set_xlim(least - room, most + room)
+    low, high = min(p.low for p in drawn), max(p.high for p in drawn)
+    room = max(0.1 * (high - low), 0.02)
+    axes.set_ylim(100 * max(-0.02, low - room), 100 * min(1.04, high + room))
+
+
+def _apart(axes: Any, drawn: Sequence[Point]) -> list[Point]:
+    """Points at nearly one place of the x axis, moved some pixels to the right so that all can be seen."""
+    moved: list[Point] = []
+    used: list[float] = []
+    for p in sorted(drawn, key=lambda p: p.tokens):
+        x = float(axes.transData.transform((p.tokens, 0))[0])
+        while any(abs(x - other) < APART for other in used):
+            x += 1
+        used.append(x)
+        moved.append(replace(p, tokens=float(axes.transData.inverted().transform((x, 0))[0])))
+    return moved
 
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
@@ -117,17 +146,22 @@ def _place_labels(axes: Any, renderer: Any, drawn: Sequence[Point], colours: dic
     """Write every label beside its point, at the free place nearest to it.
 
     Places are tried outwards: right, left, above and below at growing distance. Taken are the labels placed so far, all
-    points and all interval bars; where nothing is free the place with the least overlap is used.
+    points, interval bars and joining lines; where nothing is free the place with the least overlap is used.
     """
-    at = [axes.transData.transform((p.tokens, 100 * p.accuracy)) for p in drawn]
-    taken: list[Box] = [(x - 10, y - 10, x + 10, y + 10) for x, y in at]
+    at = [tuple(map(float, axes.transData.transform((p.tokens, 100 * p.accuracy)))) for p in drawn]
+    taken: list[Box] = [(x - 12, y - 12, x + 12, y + 12) for x, y in at]
     for p, (x, _) in zip(drawn, at, strict=True):
-        low, high = (axes.transData.transform((p.tokens, 100 * v))[1] for v in (p.low, p.high))
-        taken.append((x - 5, low, x + 5, high))
+        low, high = (float(axes.transData.transform((p.tokens, 100 * v))[1]) for v in (p.low, p.high))
+        taken.append((x - 8, low, x + 8, high))
+    for family in colours:
+        ends = [place for p, place in zip(drawn, at, strict=True) if p.family == family]
+        taken += [box for a, b in itertools.pairwise(ends) for box in _along(a, b)]
     frame = axes.get_window_extent(renderer)
-    inside = (frame.x0, frame.y0, frame.x1, frame.y1)
+    inside = (float(frame.x0), float(frame.y0), float(frame.x1), float(frame.y1))
+    halo = [withStroke(linewidth=2.5, foreground="white")]
     for p, (x, y) in sorted(zip(drawn, at, strict=True), key=lambda pair: -pair[1][1]):
         text = axes.text(0, 0, p.label, fontsize=9.5, color=colours[p.family], parse_math=False, transform=None)
+        text.set(path_effects=halo, zorder=5)
         extent = text.get_window_extent(renderer)
         places = list(_places(x, y, extent.width, extent.height))
         costs = [sum(_overlap(place, box) for box in taken) + _outside(place, inside) for place in places]
@@ -135,26 +169,26 @@ def _place_labels(axes: Any, renderer: Any, drawn: Sequence[Point], colours: dic
         left, bottom, right, top = places[best]
         text.set_position((left, bottom + extent.height * 0.2))
         taken.append((left, bottom, right, top))
-        if best >= 4:  # far from its point: a thin line says which it belongs to
-            ends = min(max(x, left), right), min(max(y, bottom), top)
-            axes.plot([x, ends[0]], [y, ends[1]], color=colours[p.family], linewidth=0.6, transform=None, zorder=2)
+        if best >= BESIDE:  # far from its point: a thin line says which it belongs to
+            near = min(max(x, left), right), min(max(y, bottom), top)
+            axes.plot([x, near[0]], [y, near[1]], color=colours[p.family], linewidth=0.6, transform=None, zorder=2)
+
+
+def _along(a: tuple[float, ...], b: tuple[float, ...], pieces: int = 24) -> list[Box]:
+    """A line from ``a`` to ``b`` as small boxes."""
+    shares = [i / pieces for i in range(1, pieces)]
+    middles = [(a[0] + s * (b[0] - a[0]), a[1] + s * (b[1] - a[1])) for s in shares]
+    return [(x - 8, y - 8, x + 8, y + 8) for x, y in middles]
 
 
 def _places(x: float, y: float, width: float, height: float) -> list[Box]:
-    """Candidate boxes around a point, nearest first."""
+    """Candidate boxes around a point, nearest first; the first ``BESIDE`` touch it."""
     places = []
-    for distance in (0.0, 1.3, 2.6, 3.9, 5.2):
-        step = distance * height
-        sides = [
-            (x + 14, y - height / 2 + step),
-            (x - 14 - width, y - height / 2 + step),
-            (x + 14, y - height / 2 - step),
-            (x - 14 - width, y - height / 2 - step),
-            (x - width / 2, y + 14 + step),
-            (x - width / 2, y - 14 - height - step),
-        ]
-        places += sides[:4] if distance else [sides[0], sides[1], sides[4], sides[5]]
-        places += sides[4:] if distance else []
+    for step in (distance * height for distance in (0.0, 1.3, 2.6, 3.9, 5.2, 6.5)):
+        up, down = y - height / 2 + step, y - height / 2 - step
+        level = [(x + GAP, up), (x - GAP - width, up), (x - width / 2, y + GAP + step)]
+        level.append((x - width / 2, y - GAP - height - step))
+        places += level + ([(x + GAP, down), (x - GAP - width, down)] if step else [])
     return [(left, bottom, left + width, bottom + height) for left, bottom in places]
 
 
@@ -171,7 +205,12 @@ def _outside(a: Box, frame: Box) -> float:
 def _title(comparison: Comparison) -> str:
     sizes = sorted({row.n for row in comparison.rows})
     problems = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
-    return f"{one_line(comparison.task, 50)}, {one_line(comparison.model, 40)}: {problems} problems"
+    return f"{_cut(comparison.task, 50)}, {_cut(comparison.model, 40)}: {problems} problems"
+
+
+def _cut(text: str, width: int) -> str:
+    text = one_line(text)
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _short(value: float | None) -> str:
@@ -202,13 +241,9 @@ li { overflow-wrap: anywhere; }
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def document(comparison: Comparison, image: bytes) -> str:
+def document(comparison: Comparison, image: bytes | None) -> str:
     """The comparison as one HTML page without scripts or outside parts."""
     title = html.escape(_title(comparison))
-    picture_64 = base64.b64encode(image).decode()
-    described = html.escape(
-        "; ".join(f"{p.label}: {100 * p.accuracy:.1f} % at {_short(p.tokens)} tokens" for p in points(comparison))
-    )
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -216,7 +251,8 @@ def document(comparison: Comparison, image: bytes) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{STYLE}</style></head><body>",
         f"<h1>{title}</h1>",
-        f'<img src="data:image/png;base64,{picture_64}" alt="Accuracy against charged tokens. {described}">',
+        _image(comparison, image) if image is not None else "",
+        f"<p>{html.escape(comparison.statement)}</p>" if comparison.statement else "",
         _arms_table(comparison.rows),
         _differences_table(comparison) if comparison.differences else "",
         *(_flips(d) for d in comparison.differences if d.flips),
@@ -224,6 +260,12 @@ def document(comparison: Comparison, image: bytes) -> str:
         "</body></html>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _image(comparison: Comparison, image: bytes) -> str:
+    said = (f"{p.label}: {100 * p.accuracy:.1f} % at {_short(p.tokens)} tokens" for p in points(comparison))
+    described = html.escape(f"Accuracy against charged tokens. {'; '.join(said)}")
+    return f'<img src="data:image/png;base64,{base64.b64encode(image).decode()}" alt="{described}">'
 
 
 def _arms_table(rows: Sequence[Row]) -> str:
@@ -250,7 +292,8 @@ def _differences_table(comparison: Comparison) -> str:
     body = []
     for d in comparison.differences:
         budget = "none" if d.budget is None else f"{d.budget:,}"
-        cells: tuple[str, ...] = (budget, "unknown", "", "", "", "", "")
+        differing = "unknown" if d.disagree is None else f"unknown ({100 * d.disagree:.1f} % answers differ)"
+        cells: tuple[str, ...] = (budget, differing, "", "", "", "", "")
         if d.paired is not None:
             low, high = d.paired.interval
             cells = (

@@ -49,8 +49,8 @@ Outcome = Completion | Failure
 Draw = tuple[int, Request]
 
 PATHS: dict[str, str] = {"chat": "/chat/completions", "completions": "/completions"}
-OURS = frozenset(  # what thence sets itself
-    (
+OURS = (  # what thence sets itself
+    {
         "model",
         "messages",
         "prompt",
@@ -62,9 +62,9 @@ OURS = frozenset(  # what thence sets itself
         "top_p",
         "top_k",
         "max_tokens",
-    )
-    + ("max_completion_tokens", "logprobs", "top_logprobs", "echo", "continue_final_message")
-    + ("add_generation_prompt", "return_token_ids")
+    }
+    | {"max_completion_tokens", "logprobs", "top_logprobs", "echo", "continue_final_message"}
+    | {"add_generation_prompt", "return_token_ids"}
 )
 PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing else would
 SEEDS = 2**31  # the range that every server takes
@@ -127,16 +127,12 @@ class OpenAIGenerator:
         if max_n < 1:
             raise UsageError(f"max-n is {max_n}; it must be at least 1")
         self._name, self._endpoint = name, endpoint
-        self._server = Server(
-            url, key=key, headers=headers, max_connections=max_connections, patience=patience
-        )
+        self._server = Server(url, key=key, headers=headers, max_connections=max_connections, patience=patience)
         self._extra_body = dict(extra_body or {})
         self._renderer = renderer or plain
         self._plain_stop = PLAIN_STOP if endpoint == "completions" and renderer is None else ()
         self._stated = abilities is not None
-        assumed = {Ability.LOGPROBS, Ability.TOP2} | (
-            {Ability.CONTINUE} if endpoint == "completions" else set()
-        )
+        assumed = {Ability.LOGPROBS, Ability.TOP2} | ({Ability.CONTINUE} if endpoint == "completions" else set())
         self._abilities = frozenset(assumed) if abilities is None else abilities
         self._max_n, self._max_context = max_n, max_context
         self._cap_name = "max_tokens"
@@ -184,9 +180,7 @@ class OpenAIGenerator:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Only the server could."""
-        raise ModelError(
-            "the openai generator has no tokenizer and cannot decode token ids; use a local model"
-        )
+        raise ModelError("the openai generator has no tokenizer and cannot decode token ids; use a local model")
 
     def describe(self) -> Mapping[str, object]:
         """Header fields: where the samples come from, and that a seed does not bring them back."""
@@ -219,9 +213,7 @@ class OpenAIGenerator:
                 if await self._continues(Spent() if book is None else book):
                     self._abilities |= {Ability.CONTINUE}
 
-    async def run(
-        self, requests: Sequence[Request], book: Spent
-    ) -> AsyncGenerator[tuple[int, Outcome], None]:
+    async def run(self, requests: Sequence[Request], book: Spent) -> AsyncGenerator[tuple[int, Outcome], None]:
         """Yield (index, outcome) in order of arrival; closing closes the HTTP requests that still run.
 
         Raises ServerError or ModelError for what is true of every call (a wrong key, a model that is not
@@ -282,9 +274,7 @@ class OpenAIGenerator:
         rest = draws[len(outcomes) :]
         if rest:
             self._max_n = len(outcomes)
-            async with aclosing(
-                arrivals(self._draw(chunk, book, made) for chunk in self._chunks(rest))
-            ) as parts:
+            async with aclosing(arrivals(self._draw(chunk, book, made) for chunk in self._chunks(rest))) as parts:
                 async for _ in parts:
                     pass
         return [i for i, _ in draws]
@@ -297,13 +287,14 @@ class OpenAIGenerator:
         if cap is None and self._endpoint == "completions":
             raise UsageError("the completions endpoint needs a token cap; set --max-tokens")
         for last in (False, False, False, True):
+            body = self._body(context, replace(sampling, max_tokens=cap), seed, n)
             try:
-                return await self._post(self._body(context, replace(sampling, max_tokens=cap), seed, n), book)
+                return await self._post(body, book)
             except CallRejected as rejected:
                 room = room_left(rejected.said) if rejected.kind == "context_length" else None
                 if rejected.kind == "not_found":
                     raise self._server.broken(await self._missing(rejected)) from None
-                if "max_completion_tokens" in rejected.said and self._cap_name == "max_tokens" and not last:
+                if "max_completion_tokens" in rejected.said and "max_tokens" in body and not last:
                     self._cap_name = "max_completion_tokens"
                 elif room is not None and room > 0 and (cap is None or room < cap) and not last:
                     cap = room
@@ -340,9 +331,7 @@ class OpenAIGenerator:
         else:
             body["messages"] = [{"role": m.role, "content": m.content} for m in context.messages]
             if context.reply:
-                body["messages"].append(
-                    {"role": "assistant", "content": "".join(s.text for s in context.reply)}
-                )
+                body["messages"].append({"role": "assistant", "content": "".join(s.text for s in context.reply)})
                 body |= {"continue_final_message": True, "add_generation_prompt": False}
             if wanted:
                 body["logprobs"] = True
@@ -393,9 +382,7 @@ class OpenAIGenerator:
             cached = count(told.get("prompt_cache_hit_tokens"))
         prompt = count(told.get("prompt_tokens"))
         fresh = prompt if prompt is None or cached is None else max(0, prompt - cached)
-        self._note(
-            book, Spent(prefilled=fresh, reused=cached, generated=count(told.get("completion_tokens")))
-        )
+        self._note(book, Spent(prefilled=fresh, reused=cached, generated=count(told.get("completion_tokens"))))
 
     def _note(self, book: Spent, cost: Spent) -> None:
         for each in (book, self.spent):
@@ -439,14 +426,10 @@ class OpenAIGenerator:
         """Why a 404: the model is not served, or the path is not there."""
         shown, names = self._server.shown, [str(m.get("id")) for m in await self.served()]
         if not names:
-            return ModelError(
-                f"{rejected.message}; check the model's name and the URL, which usually ends in /v1"
-            )
+            return ModelError(f"{rejected.message}; check the model's name and the URL, which usually ends in /v1")
         if self._name in names:
             other = "completions" if self._endpoint == "chat" else "chat"
-            return ModelError(
-                f"{shown} has no {self._endpoint} endpoint ({rejected.said}); try --endpoint {other}"
-            )
+            return ModelError(f"{shown} has no {self._endpoint} endpoint ({rejected.said}); try --endpoint {other}")
         listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return ModelError(f"{shown} does not serve {self._name!r}; it serves {listed}")
 
@@ -465,9 +448,7 @@ def room_left(said: str) -> int | None:
     return int(whole[1]) - (int(used[1]) if used else 0)
 
 
-def reconcile(
-    counts: Sequence[int | None], finishes: Sequence[Finish], total: int | None
-) -> list[int | None]:
+def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: int | None) -> list[int | None]:
     """Token counts of the choices of one call that add up to the server's ``total``; None where they do not.
 
     Servers that list log-probabilities without the end-of-text token still bill it.
@@ -514,9 +495,7 @@ def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = ()) ->
         ids=tuple(int(i) for i in ids) if ids else None,
         logprobs=logprobs,
         top2=tops,
-        ends=tuple(min(e, len(done.text)) for e in offsets)
-        if pieces and spelled.startswith(done.text)
-        else None,
+        ends=tuple(min(e, len(done.text)) for e in offsets) if pieces and spelled.startswith(done.text) else None,
         generated=len(ids) if ids else len(pieces) if pieces else None,
     )
 

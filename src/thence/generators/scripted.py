@@ -125,9 +125,7 @@ class ScriptedGenerator:
         self._texts: dict[str, list[tuple[str, float]]] = {}
         for question, choices in (answers or texts or {}).items():
             if not choices or any(weight <= 0 for _, weight in choices):
-                raise UsageError(
-                    f"the script for {question!r} needs alternatives, each with a weight above 0"
-                )
+                raise UsageError(f"the script for {question!r} needs alternatives, each with a weight above 0")
             form = "{answer}" if answers is None else template
             self._texts[question] = [(form.replace("{answer}", a), weight) for a, weight in choices]
         self._fail = fail
@@ -258,9 +256,7 @@ class ScriptedGenerator:
         rank = sampling.first_rank
         return Cue(context.messages, reply, request.seed, rank, sampling, request.draw, request.problem)
 
-    async def _one(
-        self, index: int, request: Request, book: Spent, work: _Work
-    ) -> tuple[int, Completion | Failure]:
+    async def _one(self, index: int, request: Request, book: Spent, work: _Work) -> tuple[int, Completion | Failure]:
         try:
             cue = self._cue(request)
             for _ in range(self._wait(cue) if self._wait else 0):
@@ -355,9 +351,7 @@ class ScriptedGenerator:
         """What may follow the reply so far: (rest of text, weight)."""
         question = _find(list(self._texts), cue.messages)
         if question is None:
-            return Failure(
-                "unscripted", f"the script has no text for {cue.question[:60]!r}; add the question"
-            )
+            return Failure("unscripted", f"the script has no text for {cue.question[:60]!r}; add the question")
         texts = self._texts[question]
         live = [(text[len(cue.reply) :], weight) for text, weight in texts if text.startswith(cue.reply)]
         if live:

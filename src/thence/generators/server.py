@@ -170,9 +170,7 @@ class Server:
             parsed = httpx.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise UsageError("the server's URL is not a URL; write openai:NAME@http://HOST:PORT/v1")
-        self.secrets.add(
-            parsed.password, parsed.username if parsed.password else None, *parsed.params.values()
-        )
+        self.secrets.add(parsed.password, parsed.username if parsed.password else None, *parsed.params.values())
         self.secrets.add(parsed.query.decode(errors="replace"), parsed.userinfo.decode(errors="replace"))
         path = re.sub(r"(/chat/completions|/completions)?/*$", "", parsed.path)
         auth = httpx.BasicAuth(parsed.username, parsed.password) if parsed.userinfo else None
@@ -186,9 +184,7 @@ class Server:
     def _checked(headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
             if not value.isascii() or not value.isprintable():
-                raise UsageError(
-                    f"the header {name} holds characters that no header may have; check its value"
-                )
+                raise UsageError(f"the header {name} holds characters that no header may have; check its value")
         return headers
 
     @property
@@ -201,9 +197,7 @@ class Server:
         loop = asyncio.get_running_loop()
         mine = self._loops.get(loop)
         if mine is None:
-            local = (
-                LOCAL.fullmatch(self._url.host) is not None
-            )  # a proxy for the outside does not know this machine
+            local = LOCAL.fullmatch(self._url.host) is not None  # a proxy for the outside does not know this machine
             client = httpx.AsyncClient(
                 headers=self._headers,
                 auth=self._auth,
@@ -307,9 +301,7 @@ class Server:
             return _Trouble("timeout", f"did not answer within {limit:g} s; {hint}", untold=True)
         except httpx.HTTPError:
             hint = "look at the server's log"
-            return _Trouble(
-                "connection", f"closed the connection in the middle of an answer; {hint}", untold=True
-            )
+            return _Trouble("broken", f"closed the connection in the middle of an answer; {hint}", untold=True)
         if response.status_code == 200:
             return self._read(response)
         return await self._refused(response)
@@ -338,9 +330,7 @@ class Server:
             text = f"returned broken JSON ({size} bytes); look at the server's log or a proxy in between"
             return _Trouble("bad_answer", text, untold=True)
         if not isinstance(data, dict):
-            return _Trouble(
-                "bad_answer", "returned JSON that is no object; is this an OpenAI-compatible server?"
-            )
+            return _Trouble("bad_answer", "returned JSON that is no object; is this an OpenAI-compatible server?")
         if isinstance(data.get("error"), dict | str) and not data.get("choices"):
             return _Trouble("server", f"reports an error: {self._said(response)}; look at the server's log")
         return data
@@ -352,32 +342,20 @@ class Server:
             hint = "set THENCE_API_KEY, or name the key's variable with --key-variable"
             return self._fatal(ServerError, f"refuses the key ({status}: {said}); {hint}", status)
         if 300 <= status < 400:
-            return self._fatal(
-                ServerError, f"redirects elsewhere ({status}); give the URL it leads to", status
-            )
+            return self._fatal(ServerError, f"redirects elsewhere ({status}); give the URL it leads to", status)
         if status == 404:
             return _Trouble("not_found", f"says not found (404: {said})", again=False, status=404, said=said)
         if status in (400, 413, 422):
             long = is_context_error(said)
             kind = "context_length" if long else "bad_request"
-            hint = (
-                "shorten the prompt or lower --max-tokens"
-                if long
-                else "change the request, or see thence doctor"
-            )
+            hint = "shorten the prompt or lower --max-tokens" if long else "change the request, or see thence doctor"
             text = f"refuses the request ({status}: {said}); {hint}"
             return _Trouble(kind, text, again=False, status=status, said=said)
         if status == 429:
             hint = "lower --max-connections or try later"
             out_of_money = "insufficient_quota" in response.text
-            text = (
-                f"has no quota left ({said})"
-                if out_of_money
-                else f"says too many requests (429: {said}); {hint}"
-            )
-            return _Trouble(
-                "rate_limit", text, not out_of_money, None, retry_after(response.headers), status=429
-            )
+            text = f"has no quota left ({said})" if out_of_money else f"says too many requests (429: {said}); {hint}"
+            return _Trouble("rate_limit", text, not out_of_money, None, retry_after(response.headers), status=429)
         again = status in RETRIED or status >= 500
         again = again and response.headers.get("x-should-retry", "") != "false"
         text = f"fails ({status}: {said}); look at the server's log"
@@ -416,9 +394,7 @@ logging.getLogger("httpx").addFilter(_Hide())
 
 def is_context_error(said: str) -> bool:
     """Whether a refusal is about the length of prompt and completion."""
-    pattern = (
-        r"context (length|window|size)|max_model_len|maximum (model|input) length|too many tokens|too long"
-    )
+    pattern = r"context (length|window|size)|max_model_len|maximum (model|input) length|too many tokens|too long"
     return re.search(pattern, said, re.IGNORECASE) is not None
 
 

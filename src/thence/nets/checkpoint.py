@@ -201,12 +201,19 @@ def _shape(config: Any) -> Shape:
 
 
 def _quietly(name: str, load: Any) -> Any:
-    """Run a transformers loader; its errors become one line that names the model."""
+    """Run a transformers loader without progress bars; its errors become one line that names the model."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         return load()
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise ModelError(f"cannot load {name}{offline}: {_first_line(error)}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

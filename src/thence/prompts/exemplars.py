@@ -22,7 +22,8 @@ GENERAL = (
     ),
     Exemplar(
         "Mia reads 12 pages a day. Her book has 180 pages, and she has read for 5 days. How many pages are left?",
-        "In 5 days she reads 12 * 5 = <<12*5=60>>60 pages.\nThere are 180 - 60 = <<180-60=120>>120 pages left.\n#### 120",
+        "In 5 days she reads 12 * 5 = <<12*5=60>>60 pages.\n"
+        "There are 180 - 60 = <<180-60=120>>120 pages left.\n#### 120",
         "120",
     ),
     Exemplar(

@@ -283,12 +283,18 @@ class FromFile(Plain):
         return FromFile(path, **fields)
 
 
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(s, str) and s for s in value):
+        raise ValueError(f"stop is {value!r}; it must be a list of strings that are not empty")
+    return tuple(value)
+
+
 def _json_prompt(path: str, text: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
         fields: dict[str, Any] = {"template": str(row.pop("template", "{question}"))}
         fields["exemplars"] = tuple((str(e["question"]), str(e["answer"])) for e in row.pop("exemplars", []))
-        fields["stops"] = tuple(str(s) for s in row.pop("stop", []))
+        fields["stops"] = _strings(row.pop("stop", []))
         fields["system"], fields["prefix"] = str(row.pop("system", "")), str(row.pop("prefix", ""))
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DataError(f"the prompt file {path} is not a prompt: {error}; see `thence prompts`") from error

@@ -7,7 +7,7 @@ A header is one JSON document. Every field decides what the samples are and is c
 * ``notes``: versions, commit and other circumstances; a change is recorded and warned about, never refused.
 
 Nothing secret enters: passwords in URLs, values of key-like fields and environment variables, and bearer tokens are
-taken out of every header and failure text before it is written.
+replaced by stars in every header and failure text before it is written.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _scrub_url(url: str) -> str:
 def clean(value: object, secrets: Sequence[str] = ()) -> Any:
     """Plain JSON data without secrets: mappings, lists, strings, numbers, booleans and None."""
     if isinstance(value, Mapping):
-        return {str(k): clean(v, secrets) for k, v in value.items() if not _secret_field(str(k))}
+        named = {scrub(str(k), secrets): (str(k), v) for k, v in value.items()}
+        return {name: "***" if _secret_field(k) and v else clean(v, secrets) for name, (k, v) in named.items()}
     if isinstance(value, Enum):
         return clean(value.value, secrets)
     if isinstance(value, str):

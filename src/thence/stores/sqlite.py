@@ -65,8 +65,8 @@ class Cell:
 
     @property
     def row(self) -> tuple[str, int, int]:
-        """The cell as key columns; no budget is stored as 0, since NULLs are never equal in a key."""
-        return self.arm, self.seed, self.budget or 0
+        """The cell as key columns, without URL credentials; no budget is 0, since NULLs are never equal in a key."""
+        return scrub(self.arm), self.seed, self.budget or 0
 
 
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:

@@ -74,8 +74,12 @@ def weigh(search: Search, nodes: Sequence[Node], weight: Weight) -> dict[int, fl
         return {i: math.exp(total - best) for i, total in sums.items()}
     if weight == "prob-norm":
         return {n.index: _mean_probability(n.completion.logprobs) for n in nodes}
-    spans = {n.index: search.tree.answer_span(n.found) if n.found is not None else None for n in nodes}
-    return {i: 0.0 if span is None else _mean_probability((span[0].logprobs or ())[span[1]]) for i, span in spans.items()}
+    return {n.index: _answer_probability(search, n) for n in nodes}
+
+
+def _answer_probability(search: Search, node: Node) -> float:
+    span = search.tree.answer_span(node.found) if node.found is not None else None
+    return 0.0 if span is None else _mean_probability((span[0].logprobs or ())[span[1]])
 
 
 def _mean_probability(logprobs: Sequence[float] | None) -> float:

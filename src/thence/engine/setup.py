@@ -1,0 +1,104 @@
+"""From a path and a few wishes to a running engine: dtype, device, batch size, memory."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from thence.core.errors import UsageError
+from thence.nets.checkpoint import Checkpoint, Shape, load_checkpoint, pick_dtype
+
+from .engine import Engine
+from .text import Text
+from .trunk import Trunk
+
+VERSION = 1  # part of a sample's identity: raise it when the same seed gives other tokens
+MAX_SLOTS = 256
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on CUDA, float32 elsewhere unless the processor multiplies bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    return torch.float32
+
+
+def default_slots(shape: Shape, dtype: torch.dtype, memory: int) -> int:
+    """Rows whose caches fit the memory at full context (at most 2,048 tokens a row are assumed), 256 at most."""
+    token = 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype.itemsize
+    return max(1, min(MAX_SLOTS, memory // (token * min(shape.context, 2048))))
+
+
+def default_memory(device: torch.device) -> int:
+    """A quarter of the machine's (or the accelerator's) memory, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory // 4)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def build(
+    path_or_name: str,
+    *,
+    dtype: str | None,
+    device: str | None,
+    exact: bool | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    slots: int | None,
+    memory_mb: int | None,
+    threads: int | None,
+) -> tuple[Checkpoint, Engine, dict[str, object]]:
+    """A checkpoint, its engine, and the facts that a run file's header records."""
+    where = _device(device)
+    kind = pick_dtype(dtype) if dtype is not None else default_dtype(where)
+    if slots is not None and slots < 1:
+        raise UsageError(f"slots is {slots}; it must be at least 1")
+    if memory_mb is not None and memory_mb < 1:
+        raise UsageError(f"memory-mb is {memory_mb}; it must be at least 1")
+    checkpoint = load_checkpoint(
+        path_or_name, dtype=kind, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
+    memory = memory_mb * 2**20 if memory_mb is not None else default_memory(where)
+    with torch.inference_mode():
+        trunk = Trunk(checkpoint, where, kind)
+    text = Text(checkpoint.tokenizer, checkpoint.shape.vocab)
+    rows = slots if slots is not None else default_slots(checkpoint.shape, kind, memory)
+    ends = end_tokens(checkpoint)
+    engine = Engine(trunk, text, ends, slots=rows, memory=memory // 2, threads=threads)
+    facts: dict[str, object] = {
+        "weights": checkpoint.digest,
+        "family": checkpoint.shape.family,
+        "dtype": str(kind).removeprefix("torch."),
+        "device": where.type,
+        "engine": VERSION,
+        "exact": True if exact is None else exact,
+        "slots": rows,
+        "torch": str(torch.__version__),
+    }
+    checkpoint.weights.clear()
+    return checkpoint, engine, facts
+
+
+def end_tokens(checkpoint: Checkpoint) -> frozenset[int]:
+    """End-of-text ids: the generation config's, else the tokenizer's."""
+    ids = checkpoint.generation.get("eos_token_id")
+    if ids is None:
+        ids = getattr(checkpoint.tokenizer, "eos_token_id", None)
+    if ids is None:
+        return frozenset()
+    return frozenset(ids) if isinstance(ids, (list, tuple)) else frozenset({int(ids)})
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or "cpu")
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} is unknown; use cpu, cuda or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda: torch sees no CUDA device here; use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device mps: torch sees no Apple GPU here; use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r} is not supported; use cpu, cuda or mps")
+    return device

@@ -1,0 +1,368 @@
+"""A model in this process, run by the engine.
+
+Token-in, token-out: a context is rendered once (chat template where the tokenizer has one, else plain ``Q:
+… A:`` text), and sampled text is continued from its own token ids, never from re-tokenised text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thence.core.budget import Spent
+from thence.core.completion import (
+    THINK_OPEN,
+    Ability,
+    Completion,
+    Context,
+    Failure,
+    Finish,
+    Request,
+    Sampling,
+    TokenLogprobs,
+)
+from thence.core.errors import ModelError, UsageError
+from thence.core.problem import Message
+
+if TYPE_CHECKING:
+    from thence.engine.engine import Engine
+    from thence.engine.jobs import Outcome
+    from thence.nets.checkpoint import Checkpoint
+
+RENDERED = 4096  # rendered contexts kept
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Ids of the prompt; ``opened`` when it ends with an opening think tag."""
+
+    ids: tuple[int, ...]
+    opened: bool
+
+
+class LocalGenerator:
+    """Generator and Scorer over a checkpoint in this process; make one with `load_local`."""
+
+    abilities = frozenset(
+        {
+            Ability.SEEDED,
+            Ability.LOGPROBS,
+            Ability.TOP2,
+            Ability.FIRST_TOKEN,
+            Ability.CONTINUE,
+            Ability.TOKEN_IDS,
+            Ability.SCORE_TEXT,
+        }
+    )
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, facts: Mapping[str, object]) -> None:
+        self.engine = engine
+        self._name = checkpoint.name
+        self._tokenizer = checkpoint.tokenizer
+        self._context = checkpoint.shape.context
+        self._facts = dict(facts)
+        self._defaults = default_sampling(checkpoint.generation)
+        self._rendered: OrderedDict[tuple[Message, ...], Rendered] = OrderedDict()
+        self._pieces: dict[str, tuple[int, ...]] = {}
+
+    # ---- Generator
+    # -----------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> str:
+        """Weights, tokenizer, dtype, device kind, engine version, exactness."""
+        f = self._facts
+        exact = "exact" if f["exact"] else "loose"
+        return f"local:{f['weights']}:{f['dtype']}:{f['device']}:engine{f['engine']}:{exact}"
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the largest batch."""
+        return self.engine.slots
+
+    @property
+    def pending(self) -> int:
+        """Requests waiting or at work."""
+        return self.engine.pending
+
+    @property
+    def defaults(self) -> Sampling:
+        """The checkpoint's own sampling defaults."""
+        return self._defaults
+
+    @property
+    def max_context(self) -> int:
+        """Prompt and completion together, in tokens."""
+        return self._context
+
+    def tokens(self, context: Context) -> tuple[int, ...]:
+        """The rendered token ids; UsageError naming the words that a closed vocabulary does not have."""
+        rendered, reply = self._render(context)
+        return rendered.ids + reply
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of completion ids, without the end token."""
+        return self.engine.text.decode(self._without_end(ids))
+
+    async def run(
+        self, requests: Sequence[Request], book: Spent
+    ) -> AsyncGenerator[tuple[int, Completion | Failure], None]:
+        """Yield (index, outcome) in order of arrival; closing cancels the rest, whose cost ``book`` still gets."""
+        from thence.engine.jobs import Job
+
+        loop = asyncio.get_running_loop()
+        inbox: asyncio.Queue[tuple[int, Outcome]] = asyncio.Queue()
+        contexts: list[tuple[Rendered, tuple[int, ...]]] = []
+        jobs: list[Job] = []
+        too_long: list[tuple[int, Failure]] = []
+
+        def receiver(index: int):  # type: ignore[no-untyped-def]
+            def receive(outcome: Outcome) -> None:
+                _enter(book, outcome)
+                inbox.put_nowait((index, outcome))
+
+            return receive
+
+        for index, request in enumerate(requests):
+            rendered, reply = self._render(request.context)
+            contexts.append((rendered, reply))
+            room = self._context - len(rendered.ids) - len(reply)
+            if room < 1:
+                too_long.append((index, self._context_failure(len(rendered.ids) + len(reply))))
+                continue
+            cap = request.sampling.max_tokens
+            limit = room if cap is None else min(cap, room)
+            jobs.append(
+                Job(rendered.ids, reply, request.sampling, request.seed, limit, loop, receiver(index))
+            )
+        waiting = len(jobs)
+        if jobs:
+            self.engine.submit(jobs)
+        try:
+            for index, failure in too_long:
+                yield index, failure
+            while waiting:
+                index, outcome = await inbox.get()
+                waiting -= 1
+                rendered, reply = contexts[index]
+                yield index, self._completion(outcome, rendered, len(rendered.ids) + len(reply))
+        finally:
+            if waiting:
+                self.engine.cancel(jobs)
+            while waiting:
+                _, outcome = await inbox.get()
+                waiting -= 1
+                if outcome.finish is not None:
+                    book.wasted = (book.wasted or 0) + outcome.generated
+                    self.engine.waste(outcome.generated)
+
+    def describe(self) -> Mapping[str, object]:
+        """Facts for a run file's header."""
+        return {"generator": "local", "model": self._name, **self._facts}
+
+    async def close(self) -> None:
+        """Stop the engine; a second call does nothing."""
+        await asyncio.get_running_loop().run_in_executor(None, self.engine.close)
+
+    # ---- Scorer
+    # --------------------------------------------------------------------------------------------------
+
+    async def logprobs(
+        self, contexts: Sequence[Context], continuations: Sequence[str], book: Spent
+    ) -> list[TokenLogprobs]:
+        """Log-probabilities of each continuation after its context."""
+        from thence.engine.jobs import Job, Kind
+
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Outcome]] = []
+        jobs = []
+        for context, text in zip(contexts, continuations, strict=True):
+            rendered, reply = self._render(context)
+            forced = self._tokenise(text)
+            total = len(rendered.ids) + len(reply) + len(forced)
+            if total > self._context:
+                raise ModelError(self._context_failure(total).message)
+            future: asyncio.Future[Outcome] = loop.create_future()
+            futures.append(future)
+
+            def receive(outcome: Outcome, future: asyncio.Future[Outcome] = future) -> None:
+                _enter(book, outcome)
+                if not future.done():
+                    future.set_result(outcome)
+
+            jobs.append(Job(rendered.ids, reply, Sampling(), 0, 0, loop, receive, Kind.SCORE, forced))
+        self.engine.submit(jobs)
+        try:
+            outcomes = await asyncio.gather(*futures)
+        except asyncio.CancelledError:
+            self.engine.cancel(jobs)
+            raise
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise ModelError(f"the local engine failed: {outcome.error}") from outcome.error
+        return [TokenLogprobs(outcome.ids, outcome.logprobs) for outcome in outcomes]
+
+    # ---- rendering
+    # -----------------------------------------------------------------------------------------------
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of ``text`` that a closed vocabulary does not have, each once, in order; empty for open ones."""
+        unknown = getattr(self._tokenizer, "unk_token_id", None)
+        if unknown is None:
+            return []
+        ids, offsets = self._encode(text, special=False)
+        found = [text[a:b] for i, (a, b) in zip(ids, offsets, strict=True) if i == unknown and b > a]
+        return list(dict.fromkeys(found))
+
+    def _encode(self, text: str, *, special: bool) -> tuple[list[int], list[tuple[int, int]]]:
+        fast = bool(getattr(self._tokenizer, "is_fast", False))
+        encoded = self._tokenizer(
+            text, add_special_tokens=special, return_offsets_mapping=fast, verbose=False
+        )
+        ids = list(encoded["input_ids"])
+        return ids, [tuple(o) for o in encoded["offset_mapping"]] if fast else [(0, 0)] * len(ids)
+
+    def _known(self, text: str, ids: Sequence[int]) -> None:
+        unknown = getattr(self._tokenizer, "unk_token_id", None)
+        if unknown is None or unknown not in ids:
+            return
+        words = self.unknown_words(text)
+        shown = ", ".join(repr(w) for w in words[:8]) + (" …" if len(words) > 8 else "")
+        raise UsageError(
+            f"{self._name} has a closed vocabulary and does not know {shown}; rephrase, or use a model with an open one"
+        )
+
+    def _tokenise(self, text: str) -> tuple[int, ...]:
+        """Ids of a piece of reply on its own."""
+        ids = self._pieces.get(text)
+        if ids is None:
+            ids = tuple(self._encode(text, special=False)[0])
+            self._known(text, ids)
+            if len(self._pieces) >= RENDERED:
+                self._pieces.clear()
+            self._pieces[text] = ids
+        return ids
+
+    def _render(self, context: Context) -> tuple[Rendered, tuple[int, ...]]:
+        rendered = self._rendered.get(context.messages)
+        if rendered is None:
+            rendered = self._rendered[context.messages] = self._render_messages(context.messages)
+            if len(self._rendered) > RENDERED:
+                self._rendered.popitem(last=False)
+        reply: tuple[int, ...] = ()
+        for segment in context.reply:
+            reply += segment.ids if segment.ids is not None else self._tokenise(segment.text)
+        return rendered, reply
+
+    def _render_messages(self, messages: tuple[Message, ...]) -> Rendered:
+        template = getattr(self._tokenizer, "chat_template", None)
+        if template:
+            turns = [{"role": m.role, "content": m.content} for m in messages]
+            text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        else:
+            text = plain_text(messages)
+        ids, _ = self._encode(text, special=not template)
+        self._known(text, ids)
+        if not ids:
+            raise UsageError("the rendered prompt is empty; write a question")
+        return Rendered(tuple(ids), text.rstrip().endswith(THINK_OPEN))
+
+    # ---- outcomes
+    # ------------------------------------------------------------------------------------------------
+
+    def _without_end(self, ids: Sequence[int]) -> Sequence[int]:
+        return ids[:-1] if ids and ids[-1] in self.engine.ends else ids
+
+    def _completion(self, outcome: Outcome, rendered: Rendered, prompt_tokens: int) -> Completion | Failure:
+        if outcome.error is not None or outcome.finish is None:
+            return Failure("engine", f"the local engine failed: {outcome.error}")
+        text = (
+            self.decode(outcome.ids) if outcome.finish is Finish.EOS else self.engine.text.decode(outcome.ids)
+        )
+        if outcome.finish is Finish.STOP:
+            text = self.engine.text.cut(text, outcome.job.sampling.stop)
+        return Completion.of(
+            text,
+            outcome.finish,
+            opened=rendered.opened,
+            ids=outcome.ids,
+            logprobs=outcome.logprobs,
+            top2=outcome.top2,
+            ends=self.engine.text.ends(outcome.ids, text),
+            generated=len(outcome.ids),
+            prompt_tokens=prompt_tokens,
+        )
+
+    def _context_failure(self, tokens: int) -> Failure:
+        return Failure(
+            "context_length",
+            f"the prompt has {tokens} tokens and {self._name} reads at most {self._context}, the reply included; "
+            "shorten the question or use a model with a longer context",
+        )
+
+
+def plain_text(messages: Sequence[Message]) -> str:
+    """The prompt of a model without a chat template."""
+    parts = {"system": "{}\n", "user": "Q: {}\n", "assistant": "A: {}\n\n"}
+    return "".join(parts[m.role].format(m.content) for m in messages) + "A:"
+
+
+def default_sampling(generation: Mapping[str, object]) -> Sampling:
+    """Sampling defaults of a generation config; its temperature and filters count only where it samples."""
+    cap = generation.get("max_new_tokens")
+    max_tokens = cap if isinstance(cap, int) and cap > 0 else 2048
+    if not generation.get("do_sample"):
+        return Sampling(max_tokens=max_tokens)
+
+    def number(key: str, default: float) -> float:
+        value = generation.get(key)
+        return float(value) if isinstance(value, (int, float)) else default
+
+    return Sampling(number("temperature", 1.0), number("top_p", 1.0), int(number("top_k", 0)), max_tokens)
+
+
+def _enter(book: Spent, outcome: Outcome) -> None:
+    """Add what a job spent to the book of its request. Runs in the caller's loop, so no lock is needed."""
+    book.prefilled = (book.prefilled or 0) + outcome.prefilled
+    book.reused = (book.reused or 0) + outcome.reused
+    book.generated = (book.generated or 0) + outcome.generated
+    book.wasted = (book.wasted or 0) + outcome.wasted
+
+
+def load_local(
+    path_or_name: str,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    exact: bool | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    slots: int | None = None,
+    memory_mb: int | None = None,
+    threads: int | None = None,
+) -> LocalGenerator:
+    """Load a checkpoint (a directory or a Hugging Face name) into this process.
+
+    ``slots`` is the largest batch, ``memory_mb`` what the key/value caches may take, ``threads`` the
+    processor threads of the engine; each has a default that depends on the model and the machine. Raises
+    ModelError when torch is missing or the model cannot be loaded.
+    """
+    try:
+        from thence.engine.setup import build
+    except ImportError as error:
+        raise ModelError('the local model needs torch: pip install "thence[local]"') from error
+    checkpoint, engine, facts = build(
+        path_or_name,
+        dtype=dtype,
+        device=device,
+        exact=exact,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        slots=slots,
+        memory_mb=memory_mb,
+        threads=threads,
+    )
+    return LocalGenerator(checkpoint, engine, facts)
