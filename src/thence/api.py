@@ -104,7 +104,8 @@ def setup(
     A strategy may bring its own default prompt (CoT-decoding needs the bare question); ``fallback_prompt`` is the
     task's.
     """
-    Sampling(**(sampling or {}))  # a value out of range is refused before a model is loaded
+    sampling = {k: v for k, v in (sampling or {}).items() if v is not None}
+    Sampling(**sampling)  # a value out of range is refused before a model is loaded
     strategy_text = methods.canonical(strategy) if isinstance(strategy, str) else type(strategy).__name__
     made = methods.strategy(strategy) if isinstance(strategy, str) else strategy
     chosen = prompt if prompt is not None else getattr(made, "default_prompt", None) or fallback_prompt
@@ -119,7 +120,7 @@ def setup(
         made,
         chosen if isinstance(chosen, str) else style.name,
         style,
-        sampled(generator, **(sampling or {})),
+        sampled(generator, **sampling),
     )
 
 

@@ -23,7 +23,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from .core.answers import Answer
@@ -569,12 +569,11 @@ class _Plain:
 
 def _with_one(made: Strategy) -> Strategy | None:
     """The strategy with n = 1 (and its window or width, where they must not be larger); None if it has no n."""
-    whole: Any = made
-    if not is_dataclass(whole) or "n" not in {f.name for f in fields(whole)}:
+    if "n" not in getattr(made, "__dataclass_fields__", ()):
         return None
     for more in ({}, {"window": 1}, {"width": 1}):
         try:
-            return cast(Strategy, replace(whole, n=1, **more))
+            return cast(Strategy, replace(cast(Any, made), n=1, **more))
         except (UsageError, TypeError, ValueError):
             continue
     return None

@@ -155,7 +155,7 @@ from thence.strategies.self_consistency import SelfConsistency
 with RunFile.open(sys.argv[1], {"kind": "eval"}) as store:
     print("begun", flush=True)
     arm = Arm("self-consistency(n=6)", SelfConsistency(n=6), Bare())
-    asyncio.run(evaluate(Sums(30), noisy(capacity=20, seconds=0.02), arm, store=store))
+    asyncio.run(evaluate(Sums(90), noisy(capacity=20, seconds=0.05), arm, store=store))
 """
 
 
@@ -166,18 +166,20 @@ def test_kill_9_at_random_moments_changes_no_number_of_the_final_table(tmp_path:
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
-        time.sleep(0.5 + 0.5 * rng.random())
-        process.kill()
-        process.communicate()
+        target, deadline = found[-1] + rng.randint(5, 40), time.monotonic() + 60
         with RunView(path) as view:
+            while view.sample_count() < target and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.kill()
+            process.communicate()
             found.append(view.sample_count())
     assert found == sorted(found)
     assert found[-1] > found[0]
     with RunFile.open(path, HEADER) as store:
-        unfinished = 30 - len(store.results(Cell()))
-        report = asyncio.run(evaluate(Sums(30), noisy(), VOTE, store=store))
+        unfinished = 90 - len(store.results(Cell()))
+        report = asyncio.run(evaluate(Sums(90), noisy(), VOTE, store=store))
     assert unfinished > 0, "the run was never interrupted; the test would prove nothing"
-    assert comparable(report) == comparable(asyncio.run(evaluate(Sums(30), noisy(), VOTE)))
+    assert comparable(report) == comparable(asyncio.run(evaluate(Sums(90), noisy(), VOTE)))
 
 
 async def test_stored_samples_of_an_unfinished_problem_are_not_paid_again(tmp_path: Path) -> None:

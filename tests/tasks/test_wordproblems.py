@@ -105,6 +105,13 @@ def test_the_level_is_the_number_of_operations() -> None:
         assert {len(problem.steps) for problem in WordProblems(level, size=50).items()} == {level}
 
 
+def test_shuffling_and_distraction_are_shares() -> None:
+    assert {p.template for p in WordProblems(size=50, shuffled=0, distracted=0).items()} == {"chain"}
+    assert {p.template for p in WordProblems(size=50, shuffled=1, distracted=1).items()} == {"shuffled+distracted"}
+    distracted = WordProblems(size=50, shuffled=0, distracted=1).items()
+    assert {bool(p.unneeded) for p in distracted} == {True}
+
+
 def test_more_problems_than_the_family_has_is_an_error() -> None:
     with pytest.raises(ValueError, match="smaller size"):
         WordProblems(level=1, family="letters", size=100_000).items()
@@ -112,7 +119,13 @@ def test_more_problems_than_the_family_has_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"level": 0}, "level 0"), ({"split": "valid"}, "'valid'"), ({"family": "x"}, "'x'"), ({"size": 0}, "size 0")],
+    [
+        ({"level": 0}, "level 0"),
+        ({"split": "valid"}, "'valid'"),
+        ({"family": "x"}, "'x'"),
+        ({"size": 0}, "size 0"),
+        ({"shuffled": 2}, "2"),
+    ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -162,15 +162,15 @@ def show_comparison(result: Comparison) -> None:
         p = d.paired
         low, high = p.interval
         difference = f"{100 * p.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-        flips = f"+{sum(b > a for _, a, b in d.flips)} -{sum(b < a for _, a, b in d.flips)}"
+        flips = f"+{p.won} -{p.lost}"
         rows.append(
             [
                 d.arm,
                 "" if d.budget is None else f"{d.budget:,}",
                 difference,
                 flips,
-                _p_value(p.mcnemar),
-                _p_value(d.holm),
+                _p_value(p.p),
+                _p_value(p.holm),
             ]
         )
     if rows:

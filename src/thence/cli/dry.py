@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from thence.core.protocols import Generator, Task
 from thence.evals.evaluate import Arm, chosen_problems
 
-from .present import number, out, print_json, table
+from .present import number, out, plain, print_json, table
 
 
 def show_estimate(
@@ -42,9 +42,9 @@ def show_estimate(
         for e in made
     ]
     columns = ["strategy", "requests", "prompt tokens", "generated tokens", "seconds", "money"]
-    out.print(
-        table("nothing was run; ranges are from short answers to every cap reached", columns, rows, (1, 2, 3, 4, 5))
-    )
+    out.print(table("nothing was run", columns, rows, (1, 2, 3, 4, 5)))
+    for note in notes:
+        out.print(plain(note, "dim"))
     return 0
 
 

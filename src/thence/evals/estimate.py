@@ -141,7 +141,7 @@ def estimate(
     )
 
 
-def draws_of(arm: Arm) -> Range:
+def draws_of(arm: Arm) -> tuple[int, int]:
     """The fewest and the most samples that a strategy draws for one problem."""
     most = max((getattr(arm.strategy, name, 1) for name in ("n", "k", "width")), default=1)
     fewest = getattr(arm.strategy, "width", most)

@@ -41,7 +41,7 @@ from thence.core.errors import ModelError, ServerError, UsageError
 from thence.core.seeds import digest
 
 from .arrivals import arrivals
-from .server import JSON, CallRejected, Patience, Server
+from .server import JSON, CallRejected, Patience, Server, find_key
 
 Endpoint = Literal["chat", "completions"]
 Renderer = Callable[[Context], str]
@@ -49,23 +49,9 @@ Outcome = Completion | Failure
 Draw = tuple[int, Request]
 
 PATHS: dict[str, str] = {"chat": "/chat/completions", "completions": "/completions"}
-OURS = (  # what thence sets itself
-    {
-        "model",
-        "messages",
-        "prompt",
-        "n",
-        "stream",
-        "stop",
-        "seed",
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_tokens",
-    }
-    | {"max_completion_tokens", "logprobs", "top_logprobs", "echo", "continue_final_message"}
-    | {"add_generation_prompt", "return_token_ids"}
-)
+OURS = frozenset(  # what thence sets itself
+    {"model", "messages", "prompt", "n", "stream", "stop", "seed", "temperature", "top_p", "top_k", "max_tokens"}
+) | {"max_completion_tokens", "logprobs", "top_logprobs", "echo", "continue_final_message", "add_generation_prompt"}
 PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing else would
 SEEDS = 2**31  # the range that every server takes
 MAX_N = 128
@@ -96,11 +82,11 @@ def plain(context: Context) -> str:
 class OpenAIGenerator:
     """A model ``name`` on the server at ``url``.
 
-    ``endpoint`` is "chat" (the server renders) or "completions" (``renderer`` does, by default ``plain``).
-    ``headers`` and ``extra_body`` go with every call; ``extra_body`` cannot set what thence sets itself.
-    ``max_connections`` bounds calls at once, ``max_n`` the choices of one call. ``abilities`` states what
-    the server can do; by default that is asked at first use (``connect``), and before that a server is
-    taken to give log-probabilities.
+    ``endpoint`` is "chat" (the server renders) or "completions" (``renderer`` does, by default ``plain``). ``headers``
+    and ``extra_body`` go with every call; ``extra_body`` cannot set what thence sets itself. ``max_connections`` bounds
+    the calls at once, ``max_n`` the choices of one call, ``timeout`` the seconds of one try (``patience`` says the
+    rest). Without a ``key`` that of ``find_key`` is used. ``abilities`` states what the server can do; by default that
+    is found out at first use (``connect``), and before that a server is taken to give log-probabilities.
     """
 
     def __init__(
@@ -114,6 +100,7 @@ class OpenAIGenerator:
         endpoint: Endpoint = "chat",
         max_connections: int = 64,
         max_n: int = MAX_N,
+        timeout: float | None = None,
         patience: Patience | None = None,
         renderer: Renderer | None = None,
         abilities: frozenset[Ability] | None = None,
@@ -127,6 +114,10 @@ class OpenAIGenerator:
         if max_n < 1:
             raise UsageError(f"max-n is {max_n}; it must be at least 1")
         self._name, self._endpoint = name, endpoint
+        patience = patience or Patience()
+        if timeout is not None:
+            patience = replace(patience, timeout=timeout, total=max(patience.total, 2 * timeout))
+        key = find_key(url) if key is None else key
         self._server = Server(url, key=key, headers=headers, max_connections=max_connections, patience=patience)
         self._extra_body = dict(extra_body or {})
         self._renderer = renderer or plain

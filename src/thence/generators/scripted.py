@@ -136,6 +136,8 @@ class ScriptedGenerator:
         self._max_context = max_context
         self._pace, self._wait, self._seconds = pace, wait, seconds
         self._pieces: dict[int, str] = {_token(EOS): EOS}
+        for text, _ in (choice for choices in self._texts.values() for choice in choices):
+            self._encode(text)  # its tokens can be decoded before they are first drawn
         self._cache = PrefixSet()
         self._pending = 0
         self.peak = 0

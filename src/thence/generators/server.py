@@ -127,7 +127,7 @@ def find_key(url: str, variable: str = "") -> str | None:
             raise UsageError(f"the key variable {variable} is not set; export it or name another one")
         return os.environ[variable]
     key = os.environ.get("THENCE_API_KEY")
-    if not key and re.fullmatch(r"(.*\.)?openai\.com", httpx.URL(url).host):
+    if not key and re.match(r"https://([\w-]+\.)*openai\.com[:/]", url):
         key = os.environ.get("OPENAI_API_KEY")
     return key or None
 
@@ -339,7 +339,7 @@ class Server:
         """What another status than 200 means."""
         status, said = response.status_code, self._said(response)
         if status in (401, 403):
-            hint = "set THENCE_API_KEY, or name the key's variable with --key-variable"
+            hint = "set THENCE_API_KEY, or name the key's variable with --key-var"
             return self._fatal(ServerError, f"refuses the key ({status}: {said}); {hint}", status)
         if 300 <= status < 400:
             return self._fatal(ServerError, f"redirects elsewhere ({status}); give the URL it leads to", status)

@@ -256,14 +256,16 @@ class _Graph:
         self._add(_Node(name, value, "", Step(name, relation, sign, (str(a), str(k)), str(value))))
 
 
-def _draw_graph(rng: Random, level: int) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
+def _draw_graph(
+    rng: Random, level: int, shuffled_share: float, distracted_share: float
+) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
     """(question, answer, steps, unneeded steps, template) of one graph problem."""
     while True:
         try:
             graph = _Graph(rng, level)
             needed = list(graph.nodes)
             people = [node for node in needed if node.sentence]
-            distracted = rng.random() < DISTRACTED
+            distracted = rng.random() < distracted_share
             for _ in range(distracted and rng.randint(1, 2)):
                 graph.unary(rng.choice(people))
             break
@@ -272,7 +274,7 @@ def _draw_graph(rng: Random, level: int) -> tuple[str, str, tuple[Step, ...], tu
     statements = [node.sentence for node in graph.nodes if node.sentence]
     for _ in range(len(people), len(statements)):
         statements.insert(rng.randint(1, len(statements) - 1), statements.pop())
-    shuffled = rng.random() < SHUFFLED and len(statements) > 1
+    shuffled = rng.random() < shuffled_share and len(statements) > 1
     if shuffled:
         rng.shuffle(statements)
     if len(statements) > 1 and rng.random() < 0.1:
@@ -322,11 +324,19 @@ def _draw_letters(rng: Random, level: int) -> tuple[str, str, tuple[Step, ...], 
 # --- problems --------------------------------------------------------------------------------------------------------
 
 
-def draw_problem(rng: Random, family: str, level: int, split: str, id: str) -> WordProblem:
+def draw_problem(
+    rng: Random,
+    family: str,
+    level: int,
+    split: str,
+    id: str,
+    shuffled: float = SHUFFLED,
+    distracted: float = DISTRACTED,
+) -> WordProblem:
     """Draws from the family until the question's hash falls into the split."""
     while True:
         if family == "graph":
-            question, answer, steps, unneeded, template = _draw_graph(rng, level)
+            question, answer, steps, unneeded, template = _draw_graph(rng, level, shuffled, distracted)
         elif family == "apples":
             question, answer, steps, unneeded, template = _draw_apples(rng)
         else:
@@ -339,7 +349,8 @@ def draw_problem(rng: Random, family: str, level: int, split: str, id: str) -> W
 class WordProblems:
     """A fixed set of ``size`` different problems; a larger ``size`` extends a smaller one.
 
-    The apples family has one level of difficulty and ignores ``level``.
+    ``shuffled`` and ``distracted`` are the shares of graph problems with statements in random order, and with one or
+    two statements that the answer does not need. The apples family has one level of difficulty and ignores ``level``.
     """
 
     level: int = 3
@@ -347,6 +358,8 @@ class WordProblems:
     data_seed: int = 0
     size: int = 500
     family: str = "graph"
+    shuffled: float = SHUFFLED
+    distracted: float = DISTRACTED
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -355,6 +368,10 @@ class WordProblems:
             raise ValueError(f"wordproblems: split {self.split!r} is not one of {', '.join(SPLITS)}")
         if not 1 <= self.level <= MAX_LEVEL:
             raise ValueError(f"wordproblems: level {self.level} is not between 1 and {MAX_LEVEL}")
+        if not (0 <= self.shuffled <= 1 and 0 <= self.distracted <= 1):
+            raise ValueError(
+                f"wordproblems: shuffled={self.shuffled} and distracted={self.distracted} are shares, 0 to 1"
+            )
         if self.size < 1:
             raise ValueError(f"wordproblems: size {self.size} is not a positive number of problems")
 
@@ -367,7 +384,8 @@ class WordProblems:
         problems: dict[str, WordProblem] = {}
         index = repeats = 0
         while len(problems) < self.size:
-            problem = draw_problem(Random(f"{name}-{index}"), self.family, self.level, self.split, f"{name}-{index}")
+            rng, id = Random(f"{name}-{index}"), f"{name}-{index}"
+            problem = draw_problem(rng, self.family, self.level, self.split, id, self.shuffled, self.distracted)
             repeats = repeats + 1 if problem.question in problems else 0
             if repeats > 1000:
                 raise ValueError(f"wordproblems: {name} has about {len(problems)} problems; ask for a smaller size")
