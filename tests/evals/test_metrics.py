@@ -149,6 +149,7 @@ def test_seeds_of_one_problem_are_not_taken_for_independent_problems() -> None:
     p, interval = clustered_accuracy(unlike)
     assert p == pytest.approx(1 / 3)
     assert interval == pytest.approx(wilson(100, 300))
+    assert clustered_accuracy({i: [0.0] * 3 for i in range(100)})[1] == wilson(0, 100)
     one = {i: [float(i < 30)] for i in range(100)}
     assert clustered_accuracy(one)[1] == pytest.approx(wilson(30, 100))
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from thence import api
 from thence.core.errors import UsageError
-from thence.evals.compare import EXTENDABLE, Comparison, Grid, compare_header
+from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, compare_header
 from thence.evals.compare import compare as run_comparison
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
@@ -140,10 +140,11 @@ def show_comparison(result: Comparison) -> None:
     """Two tables: every arm with interval and cost, and its paired difference to the baseline."""
     seeds = ", ".join(map(str, result.seeds))
     out.print(plain(f"{result.task}  {result.model}  seeds {seeds}", "bold"))
+    budgeted = any(r.budget is not None for r in result.rows)
     rows = [
         [
             r.arm,
-            "none" if r.budget is None else f"{r.budget:,}",
+            *_budget_cell(r.budget, budgeted),
             accuracy_text({"accuracy": r.accuracy, "interval": r.interval}),
             number(r.tokens),
             f"{r.seconds:,.1f}",
@@ -151,30 +152,12 @@ def show_comparison(result: Comparison) -> None:
         ]
         for r in result.rows
     ]
-    columns = ["strategy", "budget", "accuracy [95 %]", "tokens/problem", "seconds", "unparsed/cut/failed"]
+    shown = ["budget"] if budgeted else []
+    columns = ["strategy", *shown, "accuracy [95 %]", "tokens/problem", "seconds", "unparsed/cut/failed"]
     out.print(table("", columns, rows, right=(1, 2, 3, 4, 5)))
-    rows = []
-    for d in result.differences:
-        if d.paired is None:
-            shown = "unknown" if d.disagree is None else f"{100 * d.disagree:.1f} % of answers differ"
-            rows.append([d.arm, "" if d.budget is None else f"{d.budget:,}", shown, "", "", ""])
-            continue
-        p = d.paired
-        low, high = p.interval
-        difference = f"{100 * p.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-        flips = f"+{p.won} -{p.lost}"
-        rows.append(
-            [
-                d.arm,
-                "" if d.budget is None else f"{d.budget:,}",
-                difference,
-                flips,
-                _p_value(p.p),
-                _p_value(p.holm),
-            ]
-        )
+    rows = [[d.arm, *_budget_cell(d.budget, budgeted), *_difference_cells(d)] for d in result.differences]
     if rows:
-        columns = [f"against {result.baseline}", "budget", "points [95 %]", "flips", "McNemar p", "Holm p"]
+        columns = [f"against {result.baseline}", *shown, "points [95 %]", "flips", "McNemar p", "Holm p"]
         out.print(table("", columns, rows, right=(1, 2, 3, 4, 5)))
     if result.statement:
         out.print(plain(result.statement, "yellow"))
@@ -182,6 +165,19 @@ def show_comparison(result: Comparison) -> None:
         out.print(plain(f"incomplete: {result.failed} problems failed; the same command tries them again", "red"))
     if result.run:
         out.print(plain(f"run {result.run}   flipped problems: --json", "dim"))
+
+
+def _budget_cell(budget: int | None, shown: bool) -> list[str]:
+    return ["none" if budget is None else f"{budget:,}"] if shown else []
+
+
+def _difference_cells(d: Difference) -> list[str]:
+    if d.paired is None:
+        return ["unknown" if d.disagree is None else f"{100 * d.disagree:.1f} % of answers differ", "", "", ""]
+    p = d.paired
+    low, high = p.interval
+    points = f"{100 * p.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return [points, f"+{p.won} -{p.lost}", _p_value(p.p), _p_value(p.holm)]
 
 
 def _p_value(value: float | None) -> str:

@@ -42,6 +42,7 @@ def show_estimate(
         for e in made
     ]
     columns = ["strategy", "requests", "prompt tokens", "generated tokens", "seconds", "money"]
+    notes = dict.fromkeys(note for e in made for note in e.notes)
     out.print(table("nothing was run", columns, rows, (1, 2, 3, 4, 5)))
     for note in notes:
         out.print(plain(note, "dim"))

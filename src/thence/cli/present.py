@@ -17,7 +17,8 @@ from thence.core.clean import one_line, printable
 from thence.core.search import Result
 from thence.core.tree import Kind, Node, Tree
 
-out = Console(highlight=False, soft_wrap=True)
+PIPED_WIDTH = 120  # characters of a line where nobody's terminal sets the width
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -106,6 +106,23 @@ class Sampling:
         return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank)
 
 
+    def law(self, own: Sampling) -> str:
+        """How this distribution differs from a run's ``own`` sampling, in words; empty where it does not.
+
+        Only draws of one law are exchangeable, so only they may enter pass@k and maj@k together.
+        """
+        if self.temperature == 0 == own.temperature:
+            same = self.first_rank == own.first_rank
+        else:
+            fields = ("temperature", "top_p", "top_k", "first_rank")
+            same = all(getattr(self, f) == getattr(own, f) for f in fields)
+        if same:
+            return ""
+        first = "" if self.first_rank is None else f" first token {self.first_rank}"
+        rest = "greedy" if self.temperature == 0 else f"T={self.temperature:g} p={self.top_p:g} k={self.top_k}"
+        return rest + first
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One draw: continue ``context`` under ``sampling`` with the noise of ``seed`` (0 <= seed < 2**63).

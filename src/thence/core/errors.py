@@ -35,8 +35,11 @@ class DataError(ThenceError, ValueError):
     """A data file is not what it should be."""
 
 
-class Interrupted(ThenceError, KeyboardInterrupt):
-    """The user asked to stop; what had finished is saved."""
+class Interrupted(ThenceError, RuntimeError):
+    """The user asked to stop; what had finished is saved.
+
+    No KeyboardInterrupt: raised in a task, that would end the event loop itself instead of reaching who waits.
+    """
 
     exit_code = 130
 

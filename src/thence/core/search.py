@@ -201,7 +201,8 @@ class Stream:
             search.stopped = SPENT_OUT
         search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
         search.charge(self._role, generated=outcome.generated)
-        node = search.tree.add(job.node, outcome, job.path, kind=self._kind, role=self._role)
+        law = job.sampling.law(search.sampling)
+        node = search.tree.add(job.node, outcome, job.path, kind=self._kind, role=self._role, law=law)
         if self._reads_later:
             search.set_aside(node)
         return node

@@ -61,6 +61,7 @@ class Node:
     role: str
     completion: Completion
     draws: list[tuple[int, ...]] = field(default_factory=list)
+    laws: list[str] = field(default_factory=list)  # per draw: under which sampling; empty is the run's own
     scores: dict[str, Score] = field(default_factory=dict)
     found: Found | None = None
     read: bool = False  # whether an answer has been looked for
@@ -110,15 +111,17 @@ class Tree:
         origin: Origin = Origin.SAMPLED,
         role: str = "policy",
         about: Sequence[Node] = (),
+        law: str = "",
     ) -> Node:
         """Add a child, or count it as one more draw of an equal sibling."""
         key = (parent.index, kind, role, completion.ids or completion.text, completion.text, completion.finish)
         known = self._merge.get(key)
         if known is not None and origin is Origin.SAMPLED and kind in SOLUTION:
             self.nodes[known].draws.append(draw)
+            self.nodes[known].laws.append(law)
             return self.nodes[known]
         about_ids = tuple(n.index for n in about)
-        node = Node(len(self.nodes), parent.index, kind, origin, role, completion, [draw], about=about_ids)
+        node = Node(len(self.nodes), parent.index, kind, origin, role, completion, [draw], [law], about=about_ids)
         self.nodes.append(node)
         self._merge[key] = node.index
         return node
@@ -179,6 +182,8 @@ def _node_record(n: Node) -> dict[str, Any]:
         "tokens": c.generated,
         "draws": [list(d) for d in n.draws],
     }
+    if any(n.laws):
+        row["laws"] = list(n.laws)
     if c.reply_at:
         row["thought"], row["reply_at"] = c.thought, c.reply_at
     if c.logprobs is not None:
@@ -208,6 +213,7 @@ def _read_node(row: Mapping[str, Any], index: int) -> Node:
         str(row["role"]),
         completion,
         [tuple(d) for d in row["draws"]],
+        [str(law) for law in row.get("laws", [""] * len(row["draws"]))],
         about=tuple(row.get("about", ())),
     )
     if (a := row.get("answer")) is not None:

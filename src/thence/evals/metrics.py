@@ -184,7 +184,8 @@ def clustered_accuracy(
 
     Seeds of one problem are not independent, so the interval uses the effective sample size p(1-p) / se^2, where se is
     the standard error of the mean over problems (as in survey statistics: Korn and Graubard 1998). It lies between the
-    number of problems and the number of outcomes; with one seed it is the number of problems.
+    number of problems and the number of outcomes; with one seed, or where nothing differs (all right, all wrong: how
+    alike the seeds of a problem are cannot be seen then), it is the number of problems.
     """
     means = [sum(v) / len(v) for v in outcomes.values() if v]
     n, total = len(means), sum(len(v) for v in outcomes.values())
@@ -192,8 +193,10 @@ def clustered_accuracy(
         return math.nan, (0.0, 1.0)
     p = sum(means) / n
     variance = sum((m - p) ** 2 for m in means) / n
-    effective = p * (1 - p) * n / variance if variance > 0 else float(total)
-    effective = min(max(effective, n), total)
+    if variance > 0:
+        effective = min(max(p * (1 - p) * n / variance, n), total)
+    else:
+        effective = float(total if 0 < p < 1 else n)
     return p, wilson(p * effective, effective, confidence)
 
 

@@ -62,18 +62,24 @@ def draws(task: Task, problem: Problem, nodes: list[Node], *, graded: bool) -> l
     """The answers of whole-solution samples by answer class, every draw counted, in order of first appearance.
 
     A sample cut by its own cap or the context counts, without an answer; one cut by the budget is no draw of the
-    model's distribution and does not.
+    model's distribution and does not. Only draws of one law are counted together: those of the run's own sampling,
+    else those of the only other law; branches on the first token have a law each, and then there is none.
     """
     counts: Counter[str | None] = Counter()
     right: Counter[str | None] = Counter()
+    laws = {law for node in nodes for law in node.laws}
+    law = "" if "" in laws else laws.pop() if len(laws) == 1 else None
     for node in nodes:
         if node.completion.finish is Finish.BUDGET:
             continue
         value = sample_answer(task.reading, node)
         key = None if value is None else task.reading.key(value)
-        counts[key] += node.multiplicity
+        drawn = node.laws.count(law) if law is not None else 0
+        if not drawn:
+            continue
+        counts[key] += drawn
         if graded and value is not None and _right(task.grade(problem, node.completion.reply, value)):
-            right[key] += node.multiplicity
+            right[key] += drawn
     return [Draws(key, n, right[key]) for key, n in counts.items()]
 
 

@@ -46,6 +46,7 @@ from thence.tasks.wordproblems import (
     NAMES,
     RELATIVES,
     WORDS,
+    Mix,
     WordProblem,
     WordProblems,
     draw_problem,
@@ -164,6 +165,7 @@ LEVEL_SHARES: dict[str, dict[int, float]] = {
     "apples": {2: 1.0},
     "letters": {1: 0.35, 2: 0.3, 3: 0.25, 4: 0.1},
 }
+TRAINING_MIX = Mix(largest=60, shuffled=0.3, distracted=0.2)
 # Share of training problems per format; see ``render_example``.
 FORMAT_SHARES = {
     "cot": 0.47,
@@ -197,7 +199,7 @@ def _draw(rng: Random, family: str, most: int | None = None) -> WordProblem:
     """A training problem of the family, its level by ``LEVEL_SHARES``, at most ``most``."""
     shares = {level: share for level, share in LEVEL_SHARES[family].items() if most is None or level <= most}
     level = rng.choices(list(shares), list(shares.values()))[0]
-    return draw_problem(rng, family, level, "train", "")
+    return draw_problem(rng, family, level, "train", "", TRAINING_MIX)
 
 
 def draw_example(rng: Random) -> Example:

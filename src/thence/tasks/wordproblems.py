@@ -53,6 +53,7 @@ WORDS = words(
     "Peter Grace Alan Turing Ada Bob Eric"
 )
 
+LARGEST = 60  # the largest number that the question gives a person
 MAX_VALUE = 999  # every quantity has at most three digits
 SHUFFLED = 0.3  # share of graph problems whose statements stand in random order
 DISTRACTED = 0.2  # share of graph problems with one or two statements that the answer does not need
@@ -89,6 +90,15 @@ class WordProblem:
     answer: str
     steps: tuple[Step, ...]
     unneeded: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How hard graph problems of one level are."""
+
+    largest: int = LARGEST
+    shuffled: float = SHUFFLED
+    distracted: float = DISTRACTED
 
 
 class StepTruth(StrEnum):
@@ -140,8 +150,9 @@ class _Impossible(Exception):
 class _Graph:
     """Draws one graph of ``ops`` operations in the order in which a solution writes them."""
 
-    def __init__(self, rng: Random, ops: int) -> None:
+    def __init__(self, rng: Random, ops: int, largest: int) -> None:
         self.rng = rng
+        self.largest, self.largest_change = largest, max(2, 2 * largest // 3)
         self.item = rng.choice(ITEMS)
         self.free_names = rng.sample(NAMES, len(NAMES))
         self.nodes: list[_Node] = []
@@ -164,7 +175,7 @@ class _Graph:
     def _person(self, ops: int) -> _Node:
         """A person whose quantity takes ``ops`` operations."""
         if ops == 0:
-            value = self.rng.randint(2, 60)
+            value = self.rng.randint(2, self.largest)
             name = self.free_names.pop()
             return self._add(_Node(name, value, f"{name} has {value} {self.item}."))
         if ops >= 2 and self.rng.random() < 0.2:
@@ -191,7 +202,7 @@ class _Graph:
             many, short = ("twice", "twice") if k == 2 else (f"{k} times", f"{k} times")
             step = Step(name, f"{short} {base.name}", "*", (str(a), str(k)), str(a * k))
             return self._add(_Node(name, a * k, f"{name} has {many} as many {item} as {base.name}.", step))
-        k = rng.randint(2, 40)
+        k = rng.randint(2, self.largest_change)
         sign, value = ("+", a + k) if kind == "more" else ("-", a - k)
         step = Step(name, f"{k} {kind} than {base.name}", sign, (str(a), str(k)), str(value))
         middle = f"{k} {kind} {item}" if rng.random() < 0.8 else f"{k} {item} {kind}"
@@ -238,7 +249,7 @@ class _Graph:
         others = [node.name for node in self.nodes if node is not owner] or [self.free_names.pop()]
         other = rng.choice(others)
         kind = rng.choice(("gives", "gets", "loses", "buys", "sells"))
-        k = rng.randint(2, 9) if kind == "sells" else rng.randint(2, 40)
+        k = rng.randint(2, 9) if kind == "sells" else rng.randint(2, self.largest_change)
         self.question = f"How many {self.item} does {name} have now?"
         if kind == "gives":
             self.closing = f"Then {name} gives {k} {self.item} to {other}."
@@ -256,16 +267,14 @@ class _Graph:
         self._add(_Node(name, value, "", Step(name, relation, sign, (str(a), str(k)), str(value))))
 
 
-def _draw_graph(
-    rng: Random, level: int, shuffled_share: float, distracted_share: float
-) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
+def _draw_graph(rng: Random, level: int, mix: Mix) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
     """(question, answer, steps, unneeded steps, template) of one graph problem."""
     while True:
         try:
-            graph = _Graph(rng, level)
+            graph = _Graph(rng, level, mix.largest)
             needed = list(graph.nodes)
             people = [node for node in needed if node.sentence]
-            distracted = rng.random() < distracted_share
+            distracted = rng.random() < mix.distracted
             for _ in range(distracted and rng.randint(1, 2)):
                 graph.unary(rng.choice(people))
             break
@@ -274,7 +283,7 @@ def _draw_graph(
     statements = [node.sentence for node in graph.nodes if node.sentence]
     for _ in range(len(people), len(statements)):
         statements.insert(rng.randint(1, len(statements) - 1), statements.pop())
-    shuffled = rng.random() < shuffled_share and len(statements) > 1
+    shuffled = rng.random() < mix.shuffled and len(statements) > 1
     if shuffled:
         rng.shuffle(statements)
     if len(statements) > 1 and rng.random() < 0.1:
@@ -330,13 +339,12 @@ def draw_problem(
     level: int,
     split: str,
     id: str,
-    shuffled: float = SHUFFLED,
-    distracted: float = DISTRACTED,
+    mix: Mix,
 ) -> WordProblem:
     """Draws from the family until the question's hash falls into the split."""
     while True:
         if family == "graph":
-            question, answer, steps, unneeded, template = _draw_graph(rng, level, shuffled, distracted)
+            question, answer, steps, unneeded, template = _draw_graph(rng, level, mix)
         elif family == "apples":
             question, answer, steps, unneeded, template = _draw_apples(rng)
         else:
@@ -349,6 +357,7 @@ def draw_problem(
 class WordProblems:
     """A fixed set of ``size`` different problems; a larger ``size`` extends a smaller one.
 
+    ``largest`` is the largest number that the question gives a person (changes go up to two thirds of it);
     ``shuffled`` and ``distracted`` are the shares of graph problems with statements in random order, and with one or
     two statements that the answer does not need. The apples family has one level of difficulty and ignores ``level``.
     """
@@ -358,6 +367,7 @@ class WordProblems:
     data_seed: int = 0
     size: int = 500
     family: str = "graph"
+    largest: int = LARGEST
     shuffled: float = SHUFFLED
     distracted: float = DISTRACTED
 
@@ -372,6 +382,8 @@ class WordProblems:
             raise ValueError(
                 f"wordproblems: shuffled={self.shuffled} and distracted={self.distracted} are shares, 0 to 1"
             )
+        if not 2 <= self.largest <= MAX_VALUE:
+            raise ValueError(f"wordproblems: largest={self.largest} is not a number from 2 to {MAX_VALUE}")
         if self.size < 1:
             raise ValueError(f"wordproblems: size {self.size} is not a positive number of problems")
 
@@ -381,11 +393,12 @@ class WordProblems:
         Raises ValueError when the family has fewer than ``size`` different questions of this level in this split.
         """
         name = f"{self.family}-{self.level}-{self.split}-{self.data_seed}"
+        mix = Mix(self.largest, self.shuffled, self.distracted)
         problems: dict[str, WordProblem] = {}
         index = repeats = 0
         while len(problems) < self.size:
             rng, id = Random(f"{name}-{index}"), f"{name}-{index}"
-            problem = draw_problem(rng, self.family, self.level, self.split, id, self.shuffled, self.distracted)
+            problem = draw_problem(rng, self.family, self.level, self.split, id, mix)
             repeats = repeats + 1 if problem.question in problems else 0
             if repeats > 1000:
                 raise ValueError(f"wordproblems: {name} has about {len(problems)} problems; ask for a smaller size")
