@@ -1,8 +1,11 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thence.core.clean import markup_safe, one_line, printable
+
+settings.register_profile("calm", deadline=None)  # shared machines pause
+settings.load_profile("calm")
 
 
 def test_ordinary_text_is_untouched() -> None:

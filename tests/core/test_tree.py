@@ -36,9 +36,19 @@ def test_what_differs_in_tokens_end_kind_role_or_parent_is_not_merged() -> None:
         tree.add(tree.root, said("ab", (1, 2, 0), Finish.LENGTH), (2,)),
         tree.add(tree.root, said("ab", (1, 2, 0)), (3,), kind=Kind.STEP),
         tree.add(tree.root, said("ab", (1, 2, 0)), (4,), role="critic"),
+        tree.add(tree.root, said("ab", (1, 2, 0)), (0,), origin=Origin.GIVEN),
         tree.add(first, said("ab", (1, 2, 0)), (5,)),
     ]
-    assert len({n.index for n in [first, *others]}) == 6
+    assert len({n.index for n in [first, *others]}) == 7
+
+
+def test_a_merged_node_knows_what_any_of_its_draws_was_asked_for() -> None:
+    tree = Tree()
+    node = tree.add(tree.root, said("a", (1, 0)), (0,))
+    tree.add(tree.root, replace(said("a", (1, 0)), logprobs=(-0.1, -0.2), top2=((-0.1, -3.0), (-0.2, -4.0))), (1,))
+    tree.add(tree.root, said("a", (1, 0)), (2,))
+    assert node.completion.logprobs == (-0.1, -0.2)
+    assert node.completion.top2 == ((-0.1, -3.0), (-0.2, -4.0))
 
 
 def test_asides_and_forced_text_are_never_merged() -> None:

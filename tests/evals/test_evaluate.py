@@ -82,7 +82,7 @@ async def test_pass_and_maj_at_k_are_those_of_the_trees(tmp_path: Path) -> None:
     with RunFile.open(tmp_path / "run.db", HEADER) as store:
         report = await evaluate(task, noisy(), VOTE, store=store)
         trees = {p.id: Tree.from_record(store.tree(Cell(), p.id)) for p in task.problems()}
-    passes, votes = {1: 0.0, 2: 0.0, 4: 0.0}, {1: 0.0, 2: 0.0, 4: 0.0}
+    passes, votes = {1: 0.0, 2: 0.0, 4: 0.0, 6: 0.0}, {1: 0.0, 2: 0.0, 4: 0.0, 6: 0.0}
     for problem, k in itertools.product(task.problems(), passes):
         answers = [node.found.value for node in trees[problem.id] if node.found for _ in node.draws]
         assert len(answers) == n

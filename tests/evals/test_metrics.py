@@ -23,8 +23,8 @@ from thence.evals.metrics import (
     mcnemar,
     paired,
     pass_at_k,
-    powers_of_two,
     resampled_maj_at_k,
+    usual_ks,
     wilson,
 )
 
@@ -117,7 +117,7 @@ def test_resampling_agrees_with_the_exact_value_and_is_seeded() -> None:
 
 def test_maj_at_k_of_many_samples_stays_a_probability() -> None:
     counts, right = [90, 80, 40, *([1] * 46)], [False, True, *([False] * 47)]
-    values = maj_at_k(counts, right, powers_of_two(256))
+    values = maj_at_k(counts, right, usual_ks(256))
     assert values[0] == pytest.approx(80 / 256)
     assert all(0 <= v <= 1 for v in values)
     assert values[-1] == 0.0
@@ -125,8 +125,9 @@ def test_maj_at_k_of_many_samples_stays_a_probability() -> None:
         maj_at_k([2], [True], [3])
 
 
-def test_powers_of_two() -> None:
-    assert [powers_of_two(n) for n in (0, 1, 5, 8)] == [[], [1], [1, 2, 4], [1, 2, 4, 8]]
+def test_usual_ks() -> None:
+    assert [usual_ks(n) for n in (0, 1, 6, 8)] == [[], [1], [1, 2, 4, 6], [1, 2, 4, 8]]
+    assert usual_ks(100) == [1, 2, 4, 8, 10, 16, 32, 64, 100]
 
 
 # ---------------------------------------------------------------------------------------------------- intervals

@@ -35,10 +35,12 @@ async def ask(
     model: OpenAIGenerator, requests: Sequence[Request], book: Spent | None = None
 ) -> list[Completion | Failure]:
     outcomes: dict[int, Completion | Failure] = {}
-    async with aclosing(model.run(requests, Spent() if book is None else book)) as stream:
-        async for i, outcome in stream:
-            outcomes[i] = outcome
-    await model.close()
+    try:
+        async with aclosing(model.run(requests, Spent() if book is None else book)) as stream:
+            async for i, outcome in stream:
+                outcomes[i] = outcome
+    finally:
+        await model.close()
     return [outcomes[i] for i in range(len(requests))]
 
 
@@ -200,7 +202,6 @@ async def test_closing_ends_the_work_on_the_server(served: Served) -> None:
         await running
     assert model.pending == 0
     assert (book.untold or 0) > 0
-    await model.close()
     for _ in range(100):
         await asyncio.sleep(0.1)
         if served.metric("num_requests_running") + served.metric("num_requests_waiting") == 0:

@@ -88,7 +88,7 @@ def compare(
         from .dry import show_estimate
 
         return show_estimate(
-            chosen, generator, made, seeds=len(seed_list), limit=limit, budget=budgets[0], price=price, json=json
+            chosen, generator, made, seeds=len(seed_list), limit=limit, budgets=budgets, price=price, json=json
         )
     arguments = {
         "task": task,

@@ -17,7 +17,7 @@ def show_estimate(
     *,
     seeds: int,
     limit: int | None,
-    budget: int | None,
+    budgets: Sequence[int | None],
     price: str | None,
     json: bool,
 ) -> int:
@@ -26,24 +26,29 @@ def show_estimate(
 
     problems = chosen_problems(task, limit)
     prices = Price.parse(price) if price is not None else None
-    made = [estimate(problems, generator, arm, seeds=seeds, budget=budget, price=prices) for arm in arms]
+    made = [
+        (budget, estimate(problems, generator, arm, seeds=seeds, budget=budget, price=prices))
+        for budget in budgets
+        for arm in arms
+    ]
     if json:
-        print_json({"estimates": [e.document() for e in made]})
+        print_json({"estimates": [{"budget": b, **e.document()} for b, e in made]})
         return 0
     rows = [
         [
             e.arm,
+            "none" if b is None else f"{b:,}",
             number(e.requests),
             number(e.prompt_tokens),
             _range(e.generated),
             _range(e.seconds),
             _range(e.money, 4),
         ]
-        for e in made
+        for b, e in made
     ]
-    columns = ["strategy", "requests", "prompt tokens", "generated tokens", "seconds", "money"]
-    notes = dict.fromkeys(note for e in made for note in e.notes)
-    out.print(table("nothing was run", columns, rows, (1, 2, 3, 4, 5)))
+    columns = ["strategy", "budget", "requests", "prompt tokens", "generated tokens", "seconds", "money"]
+    notes = dict.fromkeys(note for _, e in made for note in e.notes)
+    out.print(table("nothing was run", columns, rows, (1, 2, 3, 4, 5, 6)))
     for note in notes:
         out.print(plain(note, "dim"))
     return 0

@@ -95,7 +95,7 @@ def evaluate(
         from .dry import show_estimate
 
         return show_estimate(
-            chosen, ready.generator, [arm], seeds=1, limit=limit, budget=tokens, price=price, json=json
+            chosen, ready.generator, [arm], seeds=1, limit=limit, budgets=(tokens,), price=price, json=json
         )
     arguments = {
         "task": task,
@@ -204,7 +204,7 @@ def _rows(document: Mapping[str, Any], report: Report) -> list[list[str]]:
     rows.append(["seconds", f"{report.seconds:,.1f}"])
     rows.append(["unparsed / truncated / failed", _slashed(report.unparsed, report.truncated, report.failed)])
     if "money" in document:
-        rows.append(["money", f"{document['money']:,.4f}"])
+        rows.append(["money", number(document["money"], 4)])
     return rows
 
 

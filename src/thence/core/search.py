@@ -17,7 +17,7 @@ from typing import Any, Literal
 from .answers import Reading
 from .budget import Ledger, add
 from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
-from .errors import CallFailed, UsageError
+from .errors import CallFailed, StoreError, ThenceError, UsageError
 from .problem import Message, Problem
 from .protocols import Followup, Generator, PromptStyle, SamplePool, Score, Strategy, Verifier, missing
 from .seeds import derive, digest
@@ -146,6 +146,7 @@ class Stream:
         self._begun = 0  # jobs start in seed order: how many have
         self._handed: set[int] = set()
         self._arrived: list[int] = []
+        self._broken: ThenceError | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._promised: set[Context] = set()  # contexts whose tokens an admitted draw of this stream will pay
@@ -176,6 +177,8 @@ class Stream:
             if not self._fill():
                 search.stopped = SPENT_OUT
                 raise StopAsyncIteration
+            if self._broken is not None:
+                raise self._broken
             i = self._ready()
             if i is not None:
                 return self._hand_out(i)
@@ -201,6 +204,7 @@ class Stream:
             search.stopped = SPENT_OUT
         search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
         search.charge(self._role, generated=outcome.generated)
+        search.room()  # under a budget an unknown count is an error at once
         law = job.sampling.law(search.sampling)
         node = search.tree.add(job.node, outcome, job.path, kind=self._kind, role=self._role, law=law)
         if self._reads_later:
@@ -287,6 +291,9 @@ class Stream:
         except asyncio.CancelledError:  # by this stream, or by an engine that was shut down: nobody may wait for ever
             self._fail(todo, Failure("cancelled", "the generator stopped in the middle of this request"))
             raise
+        except (StoreError, UsageError) as error:  # no model call failed: the run cannot go on as it was asked for
+            self._broken = error
+            self._news.set()
         except Exception as error:  # the boundary: a broken generator fails these calls, and says why
             self._fail(todo, Failure(type(error).__name__, str(error)))
         else:

@@ -50,7 +50,7 @@ _NO_SENTENCE_END = re.compile(
     r"(?:(?:^|[\s(\"'“‘])(?:[A-Za-z]|mr|mrs|ms|dr|prof|st|vs|jr|sr|fig|eq|no|approx|e\.g|i\.e|cf)|(?:^|\n)[ \t]*\d{1,3})\Z",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\s*+\S++")
+_WORD = re.compile(r"\S++")
 _ANSWER_LINE = re.compile(r"####[^\n]*\s*")
 _THE_ANSWER_IS = re.compile(r"the answer is:[ \t]*\S", re.IGNORECASE)
 _CODE_FENCE = "```"

@@ -7,7 +7,7 @@ the steps so far (a root-to-node path), an action the next step or the whole res
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -114,12 +114,18 @@ class Tree:
         law: str = "",
     ) -> Node:
         """Add a child, or count it as one more draw of an equal sibling."""
-        key = (parent.index, kind, role, completion.ids or completion.text, completion.text, completion.finish)
-        known = self._merge.get(key)
-        if known is not None and origin is Origin.SAMPLED and kind in SOLUTION:
-            self.nodes[known].draws.append(draw)
-            self.nodes[known].laws.append(law)
-            return self.nodes[known]
+        key = (parent.index, kind, origin, role, completion.ids or completion.text, completion.text, completion.finish)
+        at = self._merge.get(key)
+        if at is not None and origin is Origin.SAMPLED and kind in SOLUTION:
+            known = self.nodes[at]
+            known.draws.append(draw)
+            known.laws.append(law)
+            known.completion = replace(
+                known.completion,
+                logprobs=known.completion.logprobs or completion.logprobs,
+                top2=known.completion.top2 or completion.top2,
+            )
+            return known
         about_ids = tuple(n.index for n in about)
         node = Node(len(self.nodes), parent.index, kind, origin, role, completion, [draw], [law], about=about_ids)
         self.nodes.append(node)

@@ -21,17 +21,9 @@ from thence.core.run import Stopper
 from thence.stores.header import Document
 from thence.stores.sqlite import Cell, RunFile
 
-from .evaluate import (
-    UNKNOWN,
-    Arm,
-    Progress,
-    Report,
-    evaluate,
-    known_total,
-    prompt_document,
-    shared_header,
-)
+from .evaluate import Arm, Progress, evaluate, prompt_document, shared_header
 from .metrics import Paired, clustered_accuracy, flipped, holm, paired
+from .report import UNKNOWN, Report, known_total
 
 EXTENDABLE = ("limit", "arms", "seeds", "budgets")
 

@@ -154,9 +154,12 @@ def _times(poly: Array, weights: Weights) -> Array:
     return out
 
 
-def powers_of_two(n: int) -> list[int]:
-    """1, 2, 4, … up to ``n``."""
-    return [1 << i for i in range(n.bit_length())] if n > 0 else []
+def usual_ks(n: int) -> list[int]:
+    """The k of pass@k and maj@k for ``n`` samples: 1, 2, 4, … and ``n`` itself; from 100 on also 10, 100, …"""
+    ks = {1 << i for i in range(n.bit_length())} | {n}
+    if n >= 100:
+        ks |= {10**i for i in range(1, len(str(n)))}
+    return sorted(k for k in ks if 1 <= k <= n)
 
 
 # ---------------------------------------------------------------------------------------------------- one accuracy

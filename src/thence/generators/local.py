@@ -161,7 +161,7 @@ class LocalGenerator:
 
     def describe(self) -> Mapping[str, object]:
         """Facts for a run file's header."""
-        return {"generator": "local", "model": self._name, **self._facts}
+        return {"generator": "local", "model": Path(self._name).name, **self._facts}
 
     async def close(self) -> None:
         """Stop the engine; a second call does nothing."""

@@ -79,6 +79,8 @@ class TextReading:
             if (found := _trimmed(text, start, end)) is not None:
                 return Answer(text[slice(*found)], found[0] + offset, found[1] + offset)
         found = None
+        if any(m.strip() for m in self.markers) and _marker_pattern(self.markers).search(text):
+            return None  # it was asked for after a marker and is not there
         if self.fallback == "line" and "\n" not in text.strip():
             found = _trimmed(text, 0, len(text))
         elif self.fallback == "word" and (words := text.split()):

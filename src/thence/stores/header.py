@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cache
 from hashlib import blake2b
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -177,6 +176,8 @@ def _file_name(text: str, width: int = 32) -> str:
 @cache
 def provenance() -> Document:
     """Versions and commit of what runs now: the part of ``notes`` that a resume compares and warns about."""
+    from importlib import metadata  # takes as long to import as everything else here
+
     packages = {}
     for name in ("torch", "transformers", "httpx"):
         try:

@@ -9,6 +9,7 @@ from functools import cached_property
 from thence.core.answers import Grade, Reading
 from thence.core.errors import UsageError
 from thence.core.problem import Problem
+from thence.core.seeds import digest
 from thence.grading.extract import NumericReading, TextReading
 from thence.grading.grade import grade_answer
 
@@ -65,6 +66,11 @@ class WordProblemsTask:
     def problems(self) -> Sequence[Problem]:
         """The questions."""
         return self._problems
+
+    @property
+    def data_hash(self) -> str:
+        """Hash of all questions with their references: other data is another run."""
+        return digest([(p.id, p.question, p.answer) for p in self.items.values()])
 
     def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
         """Exact equality with the graph's answer."""

@@ -1,0 +1,1 @@
+"""Recipes: whole training procedures, each one readable loop."""
