@@ -184,8 +184,6 @@ def _version(name: str) -> str | None:
 
 
 def _local_dtype() -> str:
-    try:
-        from thence.nets.device import default_dtype_name
-    except ImportError as error:
-        return f"unknown ({error})"
-    return default_dtype_name()
+    from thence.nets.checkpoint import pick_dtype
+
+    return str(pick_dtype(None)).removeprefix("torch.")
