@@ -12,8 +12,8 @@ import pytest
 
 from thence import conformance, methods
 from thence.conformance import LAWS, LawBroken, check
-from thence.core.completion import Ability, Context, Request
 from thence.core.budget import Spent
+from thence.core.completion import Ability, Context, Request
 from thence.core.errors import CallFailed
 from thence.core.protocols import Strategy
 from thence.core.search import Result, Search
@@ -259,8 +259,8 @@ async def invents_an_answer(search: Search) -> Result:
 
 
 async def never_ends(search: Search) -> Result:
-    while True:
-        await asyncio.sleep(0.01)
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 PLANTED: dict[str, list[Callable[[Search], object]]] = {

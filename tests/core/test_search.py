@@ -412,8 +412,8 @@ async def test_asides_stay_within_the_budget() -> None:
 
 
 async def test_a_budget_needs_caps_and_counts() -> None:
+    search = search_with(words(3), budget=50)
     with pytest.raises(UsageError, match="--max-tokens"):
-        search = search_with(words(3), budget=50)
         await search.expand(sampling=replace(search.sampling, max_tokens=None))
     with pytest.raises(UsageError, match="drop --budget"):
         await search_with(Blind(words(3, 3)), budget=1000).expand(n=2)

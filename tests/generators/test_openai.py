@@ -444,6 +444,55 @@ async def test_a_server_that_would_start_anew_is_refused() -> None:
             await one(generator(stub), request(reply="One, two, three,"))
 
 
+async def test_vllm_continues_the_sampled_tokens_not_the_text() -> None:
+    async def vllm(call: Call) -> Reply:
+        if call.path == "/tokenize":
+            return Reply({"tokens": [7, 8] if "messages" in call.body else [len(call.body["prompt"])]})
+        if "prompt" in call.body:
+            choice = {"text": " four", "finish_reason": "stop", "stop_reason": None, "token_ids": [4, 0]}
+            return Reply({"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}})
+        reply = chat("One, two, three,", finish="length", token_ids=[1, 2, 3])
+        assert isinstance(reply.body, dict)
+        reply.body["prompt_token_ids"] = [7, 8, 9]
+        return reply
+
+    async with Stub(vllm, ({"id": "m", "owned_by": "vllm"},)) as stub:
+        fresh = generator(stub)
+        sampled = Segment("One, two, three,", (1, 2, 3))
+        context = Context((Message("user", "Why?"),), (sampled, Segment("\n\n")))
+        asked = Request(context, Sampling(temperature=0.0), 0)
+        done = await one(fresh, asked)  # never saw the chat: has it tokenized
+        assert (done.text, done.generated, done.prompt_tokens) == (" four", 2, 5)
+        assert [c.path for c in stub.calls] == ["/tokenize", "/tokenize", "/v1/completions"]
+        assert stub.calls[-1].body["prompt"] == [7, 8, 1, 2, 3, 2]
+        assert fresh.describe()["continues"] == "tokens"
+        model = generator(stub)
+        await one(model, request())
+        await one(model, asked)
+        assert stub.calls[-1].body["prompt"] == [7, 8, 9, 1, 2, 3, 2]  # the server's own tokens of the chat
+        assert stub.calls[-2].body == {"model": "m", "prompt": "\n\n", "add_special_tokens": False}
+
+
+async def test_vllm_without_a_tokenizer_continues_the_text() -> None:
+    async def vllm(call: Call) -> Reply:
+        return error(404, "no such path") if call.path == "/tokenize" else chat(" four")
+
+    async with Stub(vllm, ({"id": "m", "owned_by": "vllm"},)) as stub:
+        done = await one(generator(stub), request(reply="One, two, three,"))
+        assert done.text == " four"
+        assert stub.calls[-1].body["messages"][-1]["content"] == "One, two, three,"
+
+
+async def test_a_thought_that_was_begun_is_continued_as_a_thought() -> None:
+    async def thinking(call: Call) -> Reply:
+        return chat(" is 15</think>15")
+
+    async with Stub(thinking) as stub:
+        model = generator(stub, abilities=frozenset({Ability.CONTINUE}))
+        done = await one(model, request(reply="<think>7 + 8"))
+    assert (done.thought, done.reply) == ("is 15", "15")
+
+
 async def test_connect_finds_out_what_is_needed() -> None:
     async with Stub(continuing(True)) as stub:  # type: ignore[arg-type]
         model = generator(stub)

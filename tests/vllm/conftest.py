@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,11 +50,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Start the server, wait until it is healthy, and end it with all its processes."""
     if not PYTHON:
         pytest.skip("THENCE_VLLM_PYTHON is not set: make test-vllm sets up vLLM and runs these tests")
-    folder = ACORN if (ACORN / "config.json").exists() else make(tmp_path_factory.mktemp("tiny"))
+    folder, name = tmp_path_factory.mktemp("model"), "tiny"
+    if (ACORN / "config.json").exists():  # a copy: the model may be trained again meanwhile
+        folder, name = Path(shutil.copytree(ACORN, folder / "acorn")), "acorn"
+    else:
+        make(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    name = "acorn" if folder == ACORN else "tiny"
     command = [os.path.abspath(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", name, "--dtype", "float32", "--enforce-eager", "--enable-prompt-tokens-details"]
     command += ["--host", "127.0.0.1", "--port", str(port)]

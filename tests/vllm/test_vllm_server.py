@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -16,12 +17,16 @@ from thence.core.completion import Ability, Completion, Context, Failure, Finish
 from thence.core.errors import ModelError
 from thence.core.problem import Message
 from thence.generators.doctor import Finding, probe
-from thence.generators.openai import OpenAIGenerator, plain
+from thence.generators.openai import OpenAIGenerator
 
 pytestmark = pytest.mark.vllm
 
 QUESTION = "I have 3 apples, my dad has 2 more than me. How many do we have in total?"
 QUESTIONS = [QUESTION.replace("3", str(a)).replace("2", str(b)) for a in range(3, 8) for b in (2, 4)]
+STORIES = [  # longer answers, if the model knows how
+    "Let's think step by step. " + QUESTION,
+    QUESTION + " Let's think step by step.",
+]
 GREEDY = Sampling(temperature=0.0, max_tokens=40)
 HOT = Sampling(temperature=1.0, max_tokens=40)
 
@@ -117,7 +122,7 @@ async def test_log_probabilities_and_top2(served: Served) -> None:
 
 
 async def test_log_probabilities_are_untempered(served: Served) -> None:
-    requests = [request(Sampling(temperature=t, max_tokens=1, top2=True)) for t in (0.0, 3.0)]
+    requests = [request(Sampling(temperature=t, max_tokens=1, top2=True)) for t in (0.0, 2.0)]
     cold, hot = await draw(generator(served), requests)
     assert cold.top2 is not None
     assert hot.top2 is not None
@@ -131,41 +136,51 @@ async def test_token_ids_without_log_probabilities(served: Served) -> None:
     assert len(done.ids) == done.generated
 
 
-async def test_completions_endpoint_continues_the_plain_text(served: Served) -> None:
-    model = generator(served, endpoint="completions", renderer=lambda context: plain(context))
-    (whole,) = await draw(model, [request(GREEDY)])
-    assert model.calls == 1
-    assert whole.prompt_tokens
-    half = whole.text[: len(whole.text) // 2]
-    assert half.strip()
+async def test_completions_endpoint_with_the_models_own_rendering_says_the_same(served: Served) -> None:
+    tokenizer = import_module("transformers").AutoTokenizer.from_pretrained(served.folder)
+
+    def render(context: Context) -> str:
+        turns = [{"role": m.role, "content": m.content} for m in context.messages]
+        return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+    requests = [request(GREEDY, text=q) for q in QUESTIONS[:3]]
+    by_chat = await draw(generator(served), requests)
+    by_text = await draw(generator(served, endpoint="completions", renderer=render), requests)
+    assert [c.text for c in by_text] == [c.text for c in by_chat]
+    assert [c.prompt_tokens for c in by_text] == [c.prompt_tokens for c in by_chat]
 
 
-async def greedy_text(served: Served) -> str:
-    (done,) = await draw(generator(served), [request(GREEDY)])
-    return done.text
+async def test_completions_endpoint_with_plain_rendering(served: Served) -> None:
+    model = generator(served, endpoint="completions")
+    begun, fresh = await draw(model, [request(GREEDY, reply="I have"), request(GREEDY)])
+    assert (begun.prompt_tokens or 0) > (fresh.prompt_tokens or 0)
+    assert fresh.finish in (Finish.EOS, Finish.LENGTH)
 
 
 async def test_stop_strings_end_a_text_and_are_told_from_its_own_end(served: Served) -> None:
-    text = await greedy_text(served)
-    stop = text[len(text) // 2 :].strip()[:1]
-    sampling = Sampling(temperature=0.0, max_tokens=40, stop=(stop,))
-    (cut,) = await draw(generator(served), [request(sampling)])
-    assert cut.text == text.split(stop)[0]
-    assert cut.finish is Finish.STOP
-    never = Sampling(temperature=0.0, max_tokens=40, stop=("never written",))
-    (whole,) = await draw(generator(served), [request(never)])
-    assert whole.text == text
-    assert whole.finish in (Finish.EOS, Finish.LENGTH)
+    for question in (*QUESTIONS[:2], *STORIES):
+        (whole,) = await draw(generator(served), [request(GREEDY, text=question)])
+        stop = whole.text.strip()[len(whole.text.strip()) // 2]
+        (cut,) = await draw(generator(served), [request(replace(GREEDY, stop=(stop,)), text=question)])
+        assert cut.text == whole.text.split(stop)[0]
+        assert cut.finish is Finish.STOP
+        (never,) = await draw(generator(served), [request(replace(GREEDY, stop=("never written",)), text=question)])
+        assert (never.text, never.finish) == (whole.text, whole.finish)
 
 
-async def test_a_begun_reply_is_continued_not_started_anew(served: Served) -> None:
-    text = await greedy_text(served)
-    cut = text.rstrip().rfind(" ")
-    cut = cut if cut > 0 else len(text) // 2
-    begun = text[:cut]
-    (rest,) = await draw(generator(served), [request(GREEDY, reply=begun)])
-    wanted = text[len(begun) :]
-    assert rest.text[: len(wanted)] == wanted or (begun + rest.text).replace("  ", " ").startswith(text)
+async def test_a_begun_reply_is_continued_where_it_stopped(served: Served) -> None:
+    """Cut after any token, the greedy text goes on as it did."""
+    model = generator(served)
+    for question in (*QUESTIONS[:2], *STORIES):
+        (whole,) = await draw(model, [request(replace(GREEDY, top2=True), text=question)])
+        assert whole.ids is not None
+        assert whole.ends is not None
+        for k in {1, len(whole.ids) // 2, len(whole.ids) - 1} - {0, len(whole.ids)}:
+            head = Segment(whole.text[: whole.ends[k - 1]], whole.ids[:k])
+            context = request(text=question).context.then(head)
+            (rest,) = await draw(model, [Request(context, replace(GREEDY, max_tokens=40 - k), 0)])
+            assert head.text + rest.text == whole.text
+            assert rest.ids == whole.ids[k:]
 
 
 async def test_the_cap_and_a_full_context(served: Served) -> None:

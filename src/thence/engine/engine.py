@@ -27,7 +27,7 @@ from .jobs import Counters, Job, Kind, Outcome
 from .rows import Group, Rows, bucket
 from .store import BLOCK, Store
 from .text import Text
-from .trunk import GROUP_ROWS, MIN_ROWS, Buffers, DecodePlan, PrefillPlan, Tensor, Trunk
+from .trunk import GROUP_ROWS, MIN_ROWS, PAGE, Buffers, DecodePlan, Pages, PrefillPlan, Tensor, Trunk
 
 ALIGN = 16  # widths of keys are padded to multiples of a vector register's floats
 PREFILL_ROWS = 512  # prompt tokens in one forward pass
@@ -112,14 +112,14 @@ class Engine:
         shape, device, dtype = self.trunk.shape, self.trunk.device, self.trunk.dtype
         places = bucket(1)
         self._prefix = Buffers.make(shape, places, 64, dtype, device)
-        self._suffix = Buffers.make(shape, places, 64, dtype, device)
+        self._suffix = Pages.make(shape, places, 2, dtype, device)
         self._end_table = np.zeros(shape.vocab, dtype=np.bool_)
         self._stop_sets: dict[tuple[str, ...], int] = {(): 0}
         self._stop_table = np.zeros((1, shape.vocab), dtype=np.bool_)
         self._dirty = True
         self._ends_known: frozenset[int] | None = None
         self._plan_rows = 0
-        self._columns = torch.arange(self.trunk.shape.context + ALIGN, device=device)
+        self._columns = torch.arange(2 * self.trunk.shape.context + 4 * PAGE, device=device)
         self._zero = torch.zeros((), dtype=dtype, device=device)
         self._never = torch.full((), float("-inf"), dtype=dtype, device=device)
         self._heads = np.arange(shape.kv_heads)
@@ -269,17 +269,27 @@ class Engine:
             self._groups.append(group)
         else:
             self._groups[index] = group
-        self._prefix = self._grown(self._prefix, index + 1, len(prompt))
+        self._grow_prefix(index + 1, len(prompt))
         return group
 
-    def _grown(self, buffers: Buffers, places: int, length: int) -> Buffers:
-        if places <= buffers.places and length <= buffers.length:
-            return buffers
-        if places > buffers.places:
-            places = min(bucket(self.slots), bucket(max(places, 2 * buffers.places)))
-        if length > buffers.length:
-            length = min(padded(self.trunk.shape.context, BLOCK), padded(max(length, 3 * buffers.length // 2), BLOCK))
-        return buffers.resized(self.trunk.shape, max(places, buffers.places), max(length, buffers.length))
+    def _more_places(self, places: int, have: int) -> int:
+        return have if places <= have else min(bucket(self.slots), bucket(max(places, 2 * have)))
+
+    def _grow_prefix(self, places: int, length: int) -> None:
+        """Room for prompts of ``length`` in ``places`` groups."""
+        old = self._prefix
+        places, length = self._more_places(places, old.places), max(padded(length), old.length)
+        if (places, length) != (old.places, old.length):
+            self._prefix = old.resized(self.trunk.shape, places, length)
+
+    def _grow_suffix(self, places: int, length: int) -> None:
+        """Room for replies of ``length`` in ``places`` rows."""
+        old, pages = self._suffix, -(-length // PAGE)
+        if pages > old.pages:
+            pages = max(pages, min(2 * old.pages, -(-self.trunk.shape.context // PAGE)))
+        places, pages = self._more_places(places, old.places), max(pages, old.pages)
+        if (places, pages) != (old.places, old.pages):
+            self._suffix = old.resized(self.trunk.shape, places, pages)
 
     def _prefill(self, fresh: list[tuple[Group, Job]]) -> None:
         """Bring the prompts of new groups into the prefix buffer: what is cached by copy, the rest computed."""
@@ -357,10 +367,8 @@ class Engine:
         same bits as drawing them one by one.
         """
         rows = self._rows
-        self._suffix = self._grown(
-            self._suffix,
-            bucket(max(job.row for job in jobs) + 1),
-            max(len(job.reply) + len(job.forced) for job in jobs) + 1,
+        self._grow_suffix(
+            bucket(max(job.row for job in jobs) + 1), max(len(job.reply) + len(job.forced) for job in jobs) + 1
         )
         hidden: dict[int, Tensor] = {}
         work: list[tuple[int, int, int]] = []  # row, reply index, token
@@ -380,7 +388,7 @@ class Engine:
                 pieces, covered = self.store.reply(group.end, ids[:wanted])
                 at = 0
                 for piece in pieces:
-                    self._suffix.data[:, :, row, :, at : at + piece.shape[3]] = piece
+                    self._suffix.write(row, at, piece)
                     at += piece.shape[3]
             job.reused += covered
             self.counters.reused += covered
@@ -412,6 +420,7 @@ class Engine:
         groups = used[tiles[tiles >= 0] // m]
         plan = self._plan(m, tile_of, len(groups), rows.prompts[real], index + 1, row * 1)
         plan.groups, plan.places = self._tensor(groups), self._tensor(row)
+        plan.spans = [(0, m)] * len(plan.spans)
         positions = np.where(np.arange(m) < n, rows.prompts[real] + index, 0)
         states = self.trunk.decode(
             self._tensor(tokens), self._tensor(positions), self._prefix, self._suffix, plan
@@ -493,29 +502,43 @@ class Engine:
         tile_rows[tile, :, at] = live[:, None] * kv + self._heads
         row_tiles = np.zeros((m, kv), dtype=np.int64)
         row_tiles[live] = (tile[:, None] * kv + self._heads) * width + at[:, None]
-        prefix_of = np.ones(tiles, dtype=np.int64)
-        prefix_of[tile] = prompts[live]
-        prefix, suffix = padded(int(prefix_of.max())), padded(int(lengths.max()))
-        return DecodePlan(
+        prefix = padded(int(prompts[live].max()))
+        if 2 * prefix > self._prefix.length:
+            prefix = self._prefix.length  # whole buffers are read faster than parts of them
+        prompts = np.where(tile_of >= 0, prompts, 1)
+        plan = DecodePlan(
             rows=m,
             prefix=prefix,
-            suffix=suffix,
             tiles=tiles,
+            spans=[],
             tile_rows=self._tensor(tile_rows.reshape(-1)),
             row_tiles=self._tensor(row_tiles.reshape(-1)),
-            prefix_mask=self._mask(prefix_of, prefix),
-            suffix_mask=self._mask(lengths, suffix),
-            write=self._write(places, lengths),
+            mask=self._zero,
+            write=self._zero,
         )
+        self._advance(plan, prompts, lengths, places)
+        return plan
 
-    def _mask(self, lengths: np.ndarray, width: int) -> Tensor:  # type: ignore[type-arg]
-        """0 for the first ``lengths`` keys and minus infinity beyond, one line per kv head: [n * kv_heads, 1, width]."""
-        seen = self._columns[:width] < self._tensor(np.repeat(lengths, self.trunk.shape.kv_heads)).unsqueeze(-1)
-        return torch.where(seen, self._zero, self._never).unsqueeze(1)
-
-    def _write(self, places: np.ndarray, lengths: np.ndarray) -> Tensor:  # type: ignore[type-arg]
-        lines = (places[:, None] * self.trunk.shape.kv_heads + self._heads) * self._suffix.length
-        return self._tensor((lines + (lengths[:, None] - 1)).reshape(-1))
+    def _advance(
+        self, plan: DecodePlan, prompts: np.ndarray, lengths: np.ndarray, places: np.ndarray  # type: ignore[type-arg]
+    ) -> None:
+        """Set what changes from step to step: pages in use, mask, where to write."""
+        kv, prefix = self.trunk.shape.kv_heads, plan.prefix
+        pages = -(-int(lengths.max()) // PAGE)
+        plan.spans = [(0, plan.rows)]
+        for page in range(1, pages):
+            rows = np.flatnonzero(lengths > page * PAGE)
+            low, high = int(rows[0]) // 8 * 8, min(plan.rows, padded(int(rows[-1]) + 1, 8))
+            plan.spans.append((low, high))
+        # A key counts when it lies in the prompt or in the reply; both ends are per row, columns are shared.
+        columns = self._columns[: prefix + pages * PAGE]
+        ends = self._tensor(np.repeat(np.stack((prompts, lengths + prefix), -1), kv, axis=0))
+        seen = columns < ends[:, 1:]
+        seen[:, :prefix] = columns[:prefix] < ends[:, :1]
+        plan.mask = torch.where(seen, self._zero, self._never).unsqueeze(1)
+        at = lengths - 1
+        lines = ((at // PAGE) * (self._suffix.places + 1) + places) * kv
+        plan.write = self._tensor(((lines[:, None] + self._heads) * PAGE + (at % PAGE)[:, None]).reshape(-1))
 
     def _decode(self) -> None:
         """One token for every row at work."""
@@ -523,7 +546,7 @@ class Engine:
         top = int(np.flatnonzero(rows.live)[-1]) + 1
         m = bucket(top)
         longest = int(rows.lengths.max()) + 1
-        self._suffix = self._grown(self._suffix, m, longest)
+        self._grow_suffix(m, longest)
         live, lengths = rows.live[:m], rows.lengths[:m] + 1
         if self._dirty or self._plan_rows != m:
             self._index = np.flatnonzero(live)
@@ -532,9 +555,7 @@ class Engine:
             self._plan_rows, self._dirty = m, False
             self._choose = self._sampling_plan(self._index)
         else:
-            self._now.suffix = padded(longest)
-            self._now.suffix_mask = self._mask(lengths, self._now.suffix)
-            self._now.write = self._write(np.arange(m), lengths)
+            self._advance(self._now, np.where(live, rows.prompts[:m], 1), lengths, np.arange(m))
         positions = rows.prompts[:m] + rows.lengths[:m]
         states = self.trunk.decode(
             self._tensor(rows.tokens[:m]), self._tensor(positions), self._prefix, self._suffix, self._now
@@ -634,7 +655,7 @@ class Engine:
         if job is None or group is None or group.end is None or n == 0:
             return
         ids = (job.reply + job.forced + tuple(rows.ids[row, : rows.drawn[row]].tolist()))[:n]
-        self.store.add_reply(group.end, ids, self._suffix.data[:, :, row, :, :n])
+        self.store.add_reply(group.end, ids, self._suffix.read(row, n))
         self.counters.evicted = self.store.evicted
 
     def _shrink(self) -> None:
@@ -648,7 +669,7 @@ class Engine:
             free = sorted(r for r in rows.free if r < target)
             for source, place in zip((int(r) for r in live[live >= target]), free, strict=False):
                 n = int(rows.lengths[source])
-                self._suffix.data[:, :, place, :, :n] = self._suffix.data[:, :, source, :, :n]
+                self._suffix.copy(source, place, n)
                 rows.move(source, place)
             self._dirty = True
         groups = [g for g in self._groups if g is not None]

@@ -1,12 +1,16 @@
 """The forward pass: a lean decoder over key/value buffers that stay in place.
 
 One sample's cache has two parts. Its *prefix* is the rendered prompt; samples of one prompt form groups of at most
-`GROUP_ROWS` rows and share one copy. Its *suffix* is its reply so far, in the row's own buffer. Attention scores of the
-prefix are one matrix product per group, those of the suffix one per row; both go through one softmax:
+`GROUP_ROWS` rows and share one copy. Its *suffix* is its reply so far, in pages of `PAGE` tokens of the row's own.
+Attention scores of the prefix are one matrix product per group, those of the suffix one per row and page; all go
+through one softmax:
 
-    s = [Q_group K_prefix^T | q K_suffix^T],  p = softmax(s + mask),  o = p_prefix V_prefix + p_suffix V_suffix
+    s = [Q_group K_prefix^T | q K_page1^T | q K_page2^T | ...],  p = softmax(s + mask)
+    o = p_prefix V_prefix + p_page1 V_page1 + p_page2 V_page2 + ...
 
-so a shared prompt is read once per group and step, not once per sample.
+so a shared prompt is read once per group and step, not once per sample. A page is one block of memory over all rows:
+decoding many rows is bound by reading keys and values, and whole blocks are read about twice as fast as the same
+tokens with gaps between them. Pages that only some rows have reached are read for those rows only.
 
 Why a row's numbers do not depend on its neighbours (exact mode): every product used here gives, row for row, the same
 bits whatever the number of rows, as long as there are at least `MIN_ROWS` rows (`tests/engine/test_exact.py` checks it
@@ -30,6 +34,7 @@ from thence.nets.checkpoint import Checkpoint, Shape
 
 GROUP_ROWS = 16
 MIN_ROWS = 4
+PAGE = 32
 
 Tensor = torch.Tensor
 
@@ -121,20 +126,69 @@ class Buffers:
 
 
 @dataclass(slots=True)
+class Pages:
+    """Suffix memory: [layers, 2, pages, places, kv_heads, PAGE, head_dim]. The last place is scratch for padding."""
+
+    data: Tensor
+    flat: list[tuple[Tensor, Tensor]]
+    keys: list[list[Tensor]]
+    values: list[list[Tensor]]
+
+    @staticmethod
+    def make(shape: Shape, places: int, pages: int, dtype: torch.dtype, device: torch.device) -> Pages:
+        """Zeroed pages: masked keys must be finite, because their weight of 0 multiplies them."""
+        size = (shape.layers, 2, pages, places + 1, shape.kv_heads, PAGE, shape.head_dim)
+        data = torch.zeros(size, dtype=dtype, device=device)
+        flat = [(layer[0].view(-1, shape.head_dim), layer[1].view(-1, shape.head_dim)) for layer in data]
+        return Pages(data, flat, [list(layer[0]) for layer in data], [list(layer[1]) for layer in data])
+
+    @property
+    def places(self) -> int:
+        """Usable places, the scratch place not counted; its index is this number."""
+        return int(self.data.shape[3]) - 1
+
+    @property
+    def pages(self) -> int:
+        """Pages per place."""
+        return int(self.data.shape[2])
+
+    def resized(self, shape: Shape, places: int, pages: int) -> Pages:
+        """More memory with the same content."""
+        new = Pages.make(shape, places, pages, self.data.dtype, self.data.device)
+        new.data[:, :, : self.pages, : self.places] = self.data[:, :, :, : self.places]
+        return new
+
+    def read(self, place: int, length: int) -> Tensor:
+        """A copy of the first ``length`` tokens of a place: [layers, 2, kv_heads, length, head_dim]."""
+        data = self.data[:, :, : -(-length // PAGE), place]
+        return data.transpose(2, 3).flatten(3, 4)[:, :, :, :length]
+
+    def write(self, place: int, start: int, kv: Tensor) -> None:
+        """Put tokens at ``start``; the piece must not cross the end of a page."""
+        page, offset = divmod(start, PAGE)
+        self.data[:, :, page, place, :, offset : offset + kv.shape[3]] = kv
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` tokens (whole pages) of one place to another."""
+        pages = -(-length // PAGE)
+        self.data[:, :, :pages, target] = self.data[:, :, :pages, source]
+
+
+@dataclass(slots=True)
 class DecodePlan:
     """Where the rows of one decode step read and write; index tensors are explained at `Trunk._attend`.
 
-    ``places`` None means that row i is suffix place i; otherwise the place of each row (replay).
+    ``spans`` has the range of rows that have reached each page, ``mask`` [rows * kv_heads, 1, prefix + pages * PAGE] is
+    added to the scores. ``places`` None means that row i is suffix place i; otherwise the place of each row (replay).
     """
 
     rows: int
     prefix: int
-    suffix: int
     tiles: int
+    spans: list[tuple[int, int]]
     tile_rows: Tensor
     row_tiles: Tensor
-    prefix_mask: Tensor
-    suffix_mask: Tensor
+    mask: Tensor
     write: Tensor
     groups: Tensor | None = None
     places: Tensor | None = None
@@ -237,7 +291,7 @@ class Trunk:
         h = F.rms_norm(x, (self.shape.width,), layer.norm2, self.shape.eps)
         return layer.down.plus(layer.up.times(h, layer.gate.silu(h)), x)
 
-    def decode(self, tokens: Tensor, positions: Tensor, prefix: Buffers, suffix: Buffers, plan: DecodePlan) -> Tensor:
+    def decode(self, tokens: Tensor, positions: Tensor, prefix: Buffers, suffix: Pages, plan: DecodePlan) -> Tensor:
         """One reply token per row: writes its keys and values, returns final hidden states [rows, width]."""
         s = self.shape
         x = self.embedding.index_select(0, tokens)
@@ -251,38 +305,44 @@ class Trunk:
             x = self._mlp(layer, x, attended)
         return F.rms_norm(x, (s.width,), self.norm, s.eps)
 
-    def _attend(self, q: Tensor, layer: int, prefix: Buffers, suffix: Buffers, plan: DecodePlan) -> Tensor:
+    def _attend(self, q: Tensor, layer: int, prefix: Buffers, suffix: Pages, plan: DecodePlan) -> Tensor:
         """Attention of one query per row over its group's prefix and its own suffix.
 
         A (row, kv head) pair is one line. ``tile_rows`` picks lines into tiles [tiles, kv_heads, tile width];
         ``row_tiles`` is the way back. Lines that pad a tile repeat line 0 and are never read back.
         """
         s, width = self.shape, plan.tile_rows.shape[0] // (plan.tiles * self.shape.kv_heads)
-        lines, d, group = plan.rows * s.kv_heads, s.head_dim, s.group
-        pk, pv, sk, sv = prefix.keys[layer], prefix.values[layer], suffix.keys[layer], suffix.values[layer]
+        kv, d, group, p = s.kv_heads, s.head_dim, s.group, plan.prefix
+        lines = plan.rows * kv
+        pk, pv = prefix.keys[layer], prefix.values[layer]
         if plan.groups is None:
             pk, pv = pk[: plan.tiles], pv[: plan.tiles]
         else:
             pk, pv = pk.index_select(0, plan.groups), pv.index_select(0, plan.groups)
-        pk = pk[:, :, : plan.prefix].flatten(0, 1)
-        pv = pv[:, :, : plan.prefix].flatten(0, 1)
-        if plan.places is None:
-            sk, sv = sk[: plan.rows, :, : plan.suffix], sv[: plan.rows, :, : plan.suffix]
-        else:
-            sk = sk[:, :, : plan.suffix].index_select(0, plan.places)
-            sv = sv[:, :, : plan.suffix].index_select(0, plan.places)
-        sk, sv = sk.flatten(0, 1), sv.flatten(0, 1)
+        pk, pv = pk[:, :, :p].flatten(0, 1), pv[:, :, :p].flatten(0, 1)
 
-        q = q.reshape(lines, group, d)
+        q = torch.mul(q, self.scale).view(lines, group, d)
         tiled = q.view(lines, group * d).index_select(0, plan.tile_rows).view(-1, width * group, d)
-        scores = torch.baddbmm(plan.prefix_mask, tiled, pk.transpose(1, 2), alpha=self.scale)
-        on_prefix = scores.view(-1, group * plan.prefix).index_select(0, plan.row_tiles).view(lines, group, plan.prefix)
-        on_suffix = torch.baddbmm(plan.suffix_mask, q, sk.transpose(1, 2), alpha=self.scale)
-        p = torch.softmax(torch.cat((on_prefix, on_suffix), -1), -1)
-        tiled = p[:, :, : plan.prefix].reshape(lines, -1).index_select(0, plan.tile_rows)
-        out = torch.bmm(tiled.view(-1, width * group, plan.prefix), pv)
+        scores = torch.bmm(tiled, pk.transpose(1, 2))
+        pieces = [scores.view(-1, group * p).index_select(0, plan.row_tiles).view(lines, group, p)]
+        for (low, high), page in zip(plan.spans, suffix.keys[layer], strict=False):
+            keys = page[low:high] if plan.places is None else page.index_select(0, plan.places)
+            piece = torch.bmm(q[low * kv : high * kv], keys.flatten(0, 1).transpose(1, 2))
+            if high - low < plan.rows:
+                # What the other rows get here is masked; zeros are finite.
+                piece = F.pad(piece, (0, 0, 0, 0, low * kv, (plan.rows - high) * kv))
+            pieces.append(piece)
+        weights = torch.softmax(torch.cat(pieces, -1).add_(plan.mask), -1)
+        tiled = weights[:, :, :p].reshape(lines, -1).index_select(0, plan.tile_rows)
+        out = torch.bmm(tiled.view(-1, width * group, p), pv)
         out = out.view(-1, group * d).index_select(0, plan.row_tiles).view(lines, group, d)
-        return torch.baddbmm(out, p[:, :, plan.prefix :], sv).view(plan.rows, -1)
+        at = p
+        for (low, high), page in zip(plan.spans, suffix.values[layer], strict=False):
+            values = page[low:high] if plan.places is None else page.index_select(0, plan.places)
+            part = weights[low * kv : high * kv, :, at : at + PAGE]
+            out[low * kv : high * kv].baddbmm_(part, values.flatten(0, 1))
+            at += PAGE
+        return out.view(plan.rows, -1)
 
     def prefill(self, tokens: Tensor, positions: Tensor, prefix: Buffers, plan: PrefillPlan) -> Tensor:
         """Prompt tokens, ``plan.rows`` per group: writes keys and values, returns hidden states [rows, width]."""

@@ -11,6 +11,9 @@ every call count itself. What a cancelled call has cost no server tells; the boo
 ``untold``. Where a server does not say how much of a prompt it took from its cache, ``prefilled`` counts
 all of it and ``reused`` is None.
 
+A begun reply is continued token by token on vLLM (the tokens that were sampled, not the text tokenized again), on other
+servers as a begun turn of the assistant where they can, and as plain text on the completions endpoint.
+
 A completion that ended at "stop" is a natural end unless the server says which stop string it met, or stop
 strings were given and it does not say: then it counts as stopped, and as ended if it is empty.
 """
@@ -38,6 +41,7 @@ from thence.core.completion import (
     Sampling,
 )
 from thence.core.errors import ModelError, ServerError, UsageError
+from thence.core.problem import Message
 from thence.core.seeds import digest
 
 from .arrivals import arrivals
@@ -49,12 +53,14 @@ Outcome = Completion | Failure
 Draw = tuple[int, Request]
 
 PATHS: dict[str, str] = {"chat": "/chat/completions", "completions": "/completions"}
+CONTINUES: dict[str, str] = {"chat": "assistant-prefix", "completions": "prompt-with-steps"}
 OURS = frozenset(  # what thence sets itself
     {"model", "messages", "prompt", "n", "stream", "stop", "seed", "temperature", "top_p", "top_k", "max_tokens"}
 ) | {"max_completion_tokens", "logprobs", "top_logprobs", "echo", "continue_final_message", "add_generation_prompt"}
 PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing else would
 SEEDS = 2**31  # the range that every server takes
 MAX_N = 128
+PROMPTS_KEPT = 4096
 
 
 def parse_model(spec: str) -> tuple[str, str]:
@@ -75,8 +81,19 @@ def plain(context: Context) -> str:
     for message in context.messages:
         mark = {"user": "Q: ", "assistant": "A: ", "system": ""}[message.role]
         parts.append(f"{mark}{message.content}\n" + ("\n" if message.role == "system" else ""))
-    begun = "".join(s.text for s in context.reply)
-    return "".join(parts) + "A:" + (begun if begun[:1].isspace() or not begun else " " + begun)
+    reply = begun(context)
+    return "".join(parts) + "A:" + (reply if reply[:1].isspace() or not reply else " " + reply)
+
+
+def begun(context: Context) -> str:
+    """The text of the reply so far."""
+    return "".join(s.text for s in context.reply)
+
+
+def thinking(context: Context) -> bool:
+    """Whether the reply so far ends in the middle of a thought."""
+    reply = begun(context)
+    return reply.rfind(THINK_OPEN) > reply.rfind(THINK_CLOSE)
 
 
 class OpenAIGenerator:
@@ -130,6 +147,7 @@ class OpenAIGenerator:
         self._is_vllm = False
         self._connected = False
         self._tried_continue = False
+        self._prompts: dict[tuple[Message, ...], tuple[int, ...]] = {}
         self._pending = 0
         self.calls = 0
         self.spent = Spent()
@@ -181,6 +199,7 @@ class OpenAIGenerator:
             "url": self._server.shown,
             "endpoint": self._endpoint,
             "server": "vllm" if self._is_vllm else "unknown",
+            "continues": "tokens" if self._is_vllm and self._endpoint == "chat" else CONTINUES[self._endpoint],
             "extra_body": sorted(self._extra_body),
             "exact": False,
         }
@@ -217,9 +236,9 @@ class OpenAIGenerator:
         self._pending += left
         made: dict[int, Outcome] = {}
         try:
-            begun = any(r.context.reply for r in requests)
-            await self.connect(frozenset({Ability.CONTINUE}) if begun else frozenset(), book)
-            if begun and Ability.CONTINUE not in self._abilities:
+            continues = any(r.context.reply for r in requests)
+            await self.connect(frozenset({Ability.CONTINUE}) if continues else frozenset(), book)
+            if continues and Ability.CONTINUE not in self._abilities:
                 shown = self._server.shown
                 raise ModelError(f"{shown} cannot continue a begun reply; use a local model or a vLLM server")
             async with aclosing(arrivals(self._draw(chunk, book, made) for chunk in chunks)) as parts:
@@ -257,7 +276,7 @@ class OpenAIGenerator:
             made |= {i: failure for i, _ in draws}
             return [i for i, _ in draws]
         self._bill(data.get("usage"), book)
-        outcomes = self._read(data, sampling)[: len(draws)]
+        outcomes = self._read(data, sampling, thinking(context))[: len(draws)]
         if not outcomes:
             text = f"{self._server.shown} returned an answer without choices; see thence doctor"
             outcomes = [Failure("bad_answer", text)] * len(draws)
@@ -277,10 +296,11 @@ class OpenAIGenerator:
             cap = self._max_context if cap is None else min(cap, self._max_context)
         if cap is None and self._endpoint == "completions":
             raise UsageError("the completions endpoint needs a token cap; set --max-tokens")
+        ids = await self._prompt_ids(context) if context.reply else None
         for last in (False, False, False, True):
-            body = self._body(context, replace(sampling, max_tokens=cap), seed, n)
+            path, body = self._body(context, replace(sampling, max_tokens=cap), seed, n, ids)
             try:
-                return await self._post(body, book)
+                data = await self._post(path, body, book)
             except CallRejected as rejected:
                 room = room_left(rejected.said) if rejected.kind == "context_length" else None
                 if rejected.kind == "not_found":
@@ -291,14 +311,60 @@ class OpenAIGenerator:
                     cap = room
                 else:
                     raise
+            else:
+                if not context.reply:
+                    self._remember(context.messages, data.get("prompt_token_ids"))
+                return data
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def _post(self, body: JSON, book: Spent) -> JSON:
-        self.calls += 1
-        return await self._server.post(PATHS[self._endpoint], body, lambda: self._note(book, Spent(untold=1)))
+    async def _prompt_ids(self, context: Context) -> list[int] | None:
+        """The tokens of chat and begun reply: what was sampled, as it was sampled. None where they cannot be had.
 
-    def _body(self, context: Context, sampling: Sampling, seed: int, n: int) -> JSON:
-        """The request as the server reads it."""
+        A chat template may trim a begun reply or put a blank before it; tokens are continued as they are.
+        """
+        if not self._is_vllm or self._endpoint != "chat":
+            return None
+        if context.messages not in self._prompts:
+            turns = [{"role": m.role, "content": m.content} for m in context.messages]
+            extra = {k: v for k, v in self._extra_body.items() if k.startswith("chat_template")}
+            told = await self._tokenize({"messages": turns, "add_generation_prompt": True, **extra})
+            self._remember(context.messages, told)
+        ids = self._prompts.get(context.messages)
+        if ids is None:
+            return None
+        whole = list(ids)
+        for segment in context.reply:
+            part: object = segment.ids
+            if part is None:
+                part = await self._tokenize({"prompt": segment.text, "add_special_tokens": False})
+            if not isinstance(part, Sequence):
+                return None
+            whole += part
+        return whole
+
+    async def _tokenize(self, what: JSON) -> object:
+        """vLLM's own tokenizer; None where the server keeps it to itself."""
+        try:
+            data = await self._server.post("/tokenize", {"model": self._name, **what}, lambda: None, above=True)
+        except CallRejected:
+            return None
+        return data.get("tokens")
+
+    def _remember(self, messages: tuple[Message, ...], ids: object) -> None:
+        """Keep the tokens of a chat for continuing it; the oldest go first."""
+        if isinstance(ids, list) and all(isinstance(i, int) for i in ids):
+            self._prompts[messages] = tuple(ids)
+            if len(self._prompts) > PROMPTS_KEPT:
+                del self._prompts[next(iter(self._prompts))]
+
+    async def _post(self, path: str, body: JSON, book: Spent) -> JSON:
+        self.calls += 1
+        return await self._server.post(path, body, lambda: self._note(book, Spent(untold=1)))
+
+    def _body(
+        self, context: Context, sampling: Sampling, seed: int, n: int, ids: list[int] | None = None
+    ) -> tuple[str, JSON]:
+        """Path and body of a call; with ``ids`` they are the prompt."""
         body: JSON = {"model": self._name, "temperature": sampling.temperature, "top_p": sampling.top_p}
         body |= {"seed": seed % SEEDS, "n": n}
         if sampling.max_tokens is not None:
@@ -306,31 +372,26 @@ class OpenAIGenerator:
         if stop := [*sampling.stop, *self._plain_stop]:
             body["stop"] = stop
         if self._is_vllm:  # what its generation config could set otherwise
-            body |= {
-                "top_k": sampling.top_k,
-                "min_p": 0.0,
-                "repetition_penalty": 1.0,
-                "return_token_ids": True,
-            }
+            body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
         elif sampling.top_k:
             body["top_k"] = sampling.top_k
         wanted = sampling.top2 or sampling.logprobs
-        if self._endpoint == "completions":
-            body["prompt"] = self._renderer(context)
+        if self._endpoint == "completions" or ids is not None:
+            body["prompt"] = self._renderer(context) if ids is None else ids
             if wanted:
                 body["logprobs"] = 2 if sampling.top2 else 1
-        else:
-            body["messages"] = [{"role": m.role, "content": m.content} for m in context.messages]
-            if context.reply:
-                body["messages"].append({"role": "assistant", "content": "".join(s.text for s in context.reply)})
-                body |= {"continue_final_message": True, "add_generation_prompt": False}
-            if wanted:
-                body["logprobs"] = True
-            if sampling.top2:
-                body["top_logprobs"] = 2
-        return body | self._extra_body
+            return PATHS["completions"], body | self._extra_body
+        body["messages"] = [{"role": m.role, "content": m.content} for m in context.messages]
+        if context.reply:
+            body["messages"].append({"role": "assistant", "content": begun(context)})
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        if wanted:
+            body["logprobs"] = True
+        if sampling.top2:
+            body["top_logprobs"] = 2
+        return PATHS["chat"], body | self._extra_body
 
-    def _read(self, data: JSON, sampling: Sampling) -> list[Outcome]:
+    def _read(self, data: JSON, sampling: Sampling, opened: bool) -> list[Outcome]:
         """The choices of an answer as completions, with token counts that add up to the server's."""
         choices = data.get("choices")
         choices = choices if isinstance(choices, list) else []
@@ -340,7 +401,7 @@ class OpenAIGenerator:
         outcomes: list[Outcome] = []
         for choice in choices:
             try:
-                outcomes.append(read_choice(choice, sampling.stop, self._plain_stop))
+                outcomes.append(read_choice(choice, sampling.stop, self._plain_stop, opened))
             except (AttributeError, KeyError, TypeError, ValueError):
                 text = f"{self._server.shown} returned a choice of an unknown shape; see thence doctor"
                 outcomes.append(Failure("bad_answer", text))
@@ -405,7 +466,7 @@ class OpenAIGenerator:
         body: JSON = {"model": self._name, "messages": turns, self._cap_name: 1, "temperature": 0.0}
         for flags in ({}, {"continue_final_message": True, "add_generation_prompt": False}):
             try:
-                data = await self._post(body | flags | self._extra_body, book)
+                data = await self._post(PATHS["chat"], body | flags | self._extra_body, book)
             except CallRejected:
                 return False
             self._bill(data.get("usage"), book)
@@ -459,11 +520,11 @@ def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: i
     return [None] * len(counts)
 
 
-def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = ()) -> Outcome:
+def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), opened: bool = False) -> Outcome:
     """One choice of an answer, of either endpoint; TypeError and the like where it has no such shape.
 
-    ``stops`` are the stop strings that were asked for, ``ends`` those that the rendering added: a natural
-    end.
+    ``stops`` are the stop strings that were asked for, ``ends`` those that the rendering added: a natural end.
+    ``opened``: the begun reply is in the middle of a thought.
     """
     message = choice.get("message")
     text: str = (message.get("content") if isinstance(message, dict) else choice.get("text")) or ""
@@ -475,7 +536,7 @@ def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = ()) ->
     ids = choice.get("token_ids")
     finish, text = _finish(choice, text, stops, ends)
     spelled, offsets = spell(pieces)
-    done = Completion.of(text, finish)
+    done = Completion.of(text, finish, opened=opened)
     if thought:
         at = spelled.rfind(text) if text else -1
         # The tokens spell the tags as the model wrote them; without tokens they are put back.

@@ -216,8 +216,12 @@ class Server:
         if mine is not None:
             await mine.client.aclose()
 
-    async def post(self, path: str, body: JSON, cut: Callable[[], None]) -> JSON:
-        """POST ``body``, again as ``Patience`` allows; ``cut`` is called for every try that was cut off."""
+    async def post(self, path: str, body: JSON, cut: Callable[[], None], *, above: bool = False) -> JSON:
+        """POST ``body``, again as ``Patience`` allows; ``cut`` is called for every try that was cut off.
+
+        ``above``: the path is beside the version of the API and not in it (``/tokenize`` beside ``/v1``).
+        """
+        url = f"{str(self._url).removesuffix('/v1') if above else self._url}{path}"
         content = json.dumps(body).encode()
         begun, attempts = time.monotonic(), 0
         while True:
@@ -226,7 +230,7 @@ class Server:
             attempts += 1
             async with self.here().slots:
                 try:
-                    outcome = await self._try(path, content, time.monotonic() - begun)
+                    outcome = await self._try(url, content, time.monotonic() - begun)
                 except asyncio.CancelledError:
                     cut()
                     raise
@@ -285,9 +289,8 @@ class Server:
         self._broken = error
         return error
 
-    async def _try(self, path: str, content: bytes, elapsed: float) -> JSON | _Trouble:
+    async def _try(self, url: str, content: bytes, elapsed: float) -> JSON | _Trouble:
         """Send once. Never raises but for cancellation."""
-        url = f"{self._url}{path}"
         limit = max(1.0, min(self._patience.timeout, self._patience.total - elapsed))
         limit = min(limit, self._patience.timeout)
         try:

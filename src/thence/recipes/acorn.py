@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from statistics import fmean, stdev
 from typing import ClassVar
 
 import torch
@@ -573,15 +574,16 @@ def train_acorn(config: AcornConfig, on_step: Callable[[int], None] | None = Non
 
 def finish(model: Acorn, config: AcornConfig, progress: Progress) -> Path:
     """Chooses the default temperature on dev problems, measures it on test problems, and exports."""
-    temperature, table = 1.0, "not measured"
+    temperature, tables = 1.0, "not measured"
     if config.measure:
         dev = WordProblems(split="dev", size=config.measure).items()
         temperature = max(TEMPERATURES, key=lambda t: evaluate_band(model, dev, t).merit)
-        table = "\n".join(["| level | " + " | ".join(Band.COLUMNS) + " |", "|---" * (1 + len(Band.COLUMNS)) + "|"])
-        for level in range(1, 7):
-            band = evaluate_band(model, WordProblems(level=level, size=config.measure).items(), temperature)
-            table += f"\n| {level} | {band.row()} |"
-            print(f"level {level}: {band}", flush=True)
+        levels = {
+            level: evaluate_band(model, WordProblems(level=level, size=config.measure).items(), temperature)
+            for level in range(1, 7)
+        }
+        tables = band_tables(levels)
+        print(f"temperature {temperature}\n{tables}", flush=True)
     card = CARD.format(
         **config.identity() | asdict(progress),
         minutes=progress.seconds / 60,
@@ -591,9 +593,21 @@ def finish(model: Acorn, config: AcornConfig, progress: Progress) -> Path:
         torch=torch.__version__,
         temperature=temperature,
         measure=config.measure,
-        table=table,
+        tables=tables,
     )
     return export(model, config.out / "model", temperature, card)
+
+
+def band_tables(levels: Mapping[int, Band]) -> str:
+    """Accuracies per level, and the paired differences that say what the model is for."""
+    lines = ["| level | " + " | ".join(Band.COLUMNS) + " |", "|---" * (1 + len(Band.COLUMNS)) + "|"]
+    lines += [f"| {level} | {band.row()} |" for level, band in levels.items()]
+    pairs = (("vote", "one"), ("vote", "greedy"), ("coverage", "control"), ("greedy", "direct"))
+    lines += ["", "| level | " + " | ".join(f"{a} - {b}" for a, b in pairs) + " |", "|---" * (1 + len(pairs)) + "|"]
+    for level, band in levels.items():
+        cells = ("{:+.3f} ± {:.3f}".format(*band.mean(a, minus=b)) for a, b in pairs)
+        lines.append(f"| {level} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 CARD = """---
@@ -617,9 +631,9 @@ something to show. It knows nothing outside those problems.
 
 Measured on {measure} test problems per level with that temperature, prompt "Think step by step." (`one`: mean of 16
 samples; `vote`: their majority; `coverage`: any of them right; `control`: coverage by the answers to another problem;
-`direct`: greedy after "Give only the answer."):
+`direct`: greedy after "Give only the answer."), means with 95 % intervals; below them paired differences:
 
-{table}
+{tables}
 """
 
 
@@ -754,31 +768,36 @@ def sample(
     return [texts[first : first + n] for first in range(0, len(texts), n)]
 
 
-TEMPERATURES = (0.6, 0.8, 1.0)
+TEMPERATURES = (0.6, 0.8, 1.0, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Accuracies on one set of problems, all with the CoT instruction except ``direct``."""
+    """How deliberately imperfect the model is: per quantity one number between 0 and 1 for each problem.
 
-    problems: int
-    greedy: float
-    one: float  # mean over single samples
-    vote: float  # majority of n, ties shared by expectation
-    coverage: float  # any of n is right
-    control: float  # coverage by the n answers given to another problem
-    direct: float  # greedy after "Give only the answer."
+    All with the CoT instruction except ``direct``. ``one``: share of right samples; ``vote``: the majority of n, ties
+    shared by expectation; ``coverage``: any of n is right; ``control``: coverage by the answers given to another
+    problem; ``direct``: greedy after "Give only the answer."
+    """
+
+    values: Mapping[str, Sequence[float]]
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("greedy", "one", "vote", "coverage", "control", "direct")
 
+    def mean(self, column: str, minus: str | None = None) -> tuple[float, float]:
+        """The mean over problems, or the mean paired difference, and half its 95 % interval (normal approximation)."""
+        subtracted = self.values[minus] if minus else [0.0] * len(self.values[column])
+        differences = [a - b for a, b in zip(self.values[column], subtracted, strict=True)]
+        return fmean(differences), 1.96 * stdev(differences) / len(differences) ** 0.5
+
     def row(self) -> str:
-        """The accuracies as cells of a Markdown table."""
-        return " | ".join(f"{getattr(self, column):.3f}" for column in self.COLUMNS)
+        """Means and half intervals as cells of a Markdown table."""
+        return " | ".join("{:.3f} ± {:.3f}".format(*self.mean(column)) for column in self.COLUMNS)
 
     @property
     def merit(self) -> float:
         """What the default temperature should make large: the vote, and that sampling finds the answer at all."""
-        return self.vote + self.coverage
+        return self.mean("vote")[0] + self.mean("coverage")[0]
 
 
 def answers(
@@ -809,25 +828,22 @@ def vote_share(votes: Sequence[str | None], truth: str) -> float:
 
 
 def evaluate_band(model: Acorn, problems: Sequence[WordProblem], temperature: float, n: int = 16) -> Band:
-    """Measures how deliberately imperfect the model is: see ``Band``."""
+    """Measures the model on ``problems`` with ``n`` samples each."""
     tokenizer = build_tokenizer()
     truths = [problem.answer for problem in problems]
     greedy = answers(model, tokenizer, problems, COT_INSTRUCTION, 1, 0.0)
     direct = answers(model, tokenizer, problems, DIRECT_INSTRUCTION, 1, 0.0)
     sampled = answers(model, tokenizer, problems, COT_INSTRUCTION, n, temperature)
     others = [*sampled[1:], sampled[0]]
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
     return Band(
-        problems=len(problems),
-        greedy=mean([truth == row[0] for truth, row in zip(truths, greedy, strict=True)]),
-        one=mean([row.count(truth) / n for truth, row in zip(truths, sampled, strict=True)]),
-        vote=mean([vote_share(row, truth) for truth, row in zip(truths, sampled, strict=True)]),
-        coverage=mean([truth in row for truth, row in zip(truths, sampled, strict=True)]),
-        control=mean([truth in row for truth, row in zip(truths, others, strict=True)]),
-        direct=mean([truth == row[0] for truth, row in zip(truths, direct, strict=True)]),
+        {
+            "greedy": [float(truth == row[0]) for truth, row in zip(truths, greedy, strict=True)],
+            "one": [row.count(truth) / n for truth, row in zip(truths, sampled, strict=True)],
+            "vote": [vote_share(row, truth) for truth, row in zip(truths, sampled, strict=True)],
+            "coverage": [float(truth in row) for truth, row in zip(truths, sampled, strict=True)],
+            "control": [float(truth in row) for truth, row in zip(truths, others, strict=True)],
+            "direct": [float(truth == row[0]) for truth, row in zip(truths, direct, strict=True)],
+        }
     )
 
 

@@ -48,5 +48,11 @@ class BestOfN:
             return await pick(search, nodes, values)
         if any(v < 0 for v in values):
             raise UsageError(f"best-of-n: {self.verifier.name} gives negative scores, which cannot weigh votes")
-        by_node = {n.index: v for n, v in zip(nodes, values, strict=True)}
-        return elect(search, await search.classes(nodes), len(nodes), lambda c: sum(by_node[n.index] for n in c.nodes))
+        worth = {n.index: v for n, v in zip(nodes, values, strict=True)}
+        classes = await search.classes(nodes)
+        result = elect(search, classes, len(nodes), lambda c: sum(worth[n.index] for n in c.nodes))
+        for group in classes:
+            if result.node in group.nodes:
+                best = max(group.nodes, key=lambda n: worth[n.index])
+                result.node, result.answer = best, best.found.value if best.found is not None else result.answer
+        return result

@@ -55,7 +55,7 @@ WORDS = words(
 
 LARGEST = 60  # the largest number that the question gives a person
 MAX_VALUE = 999  # every quantity has at most three digits
-SHUFFLED = 0.6  # share of graph problems whose statements stand in random order
+SHUFFLED = 0.65  # share of graph problems whose statements stand in random order
 DISTRACTED = 0.0  # share of graph problems with one or two statements that the answer does not need
 MAX_LEVEL = 8
 

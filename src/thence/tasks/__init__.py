@@ -1,0 +1,1 @@
+"""Tasks: sets of problems with their references, the only home of references."""
