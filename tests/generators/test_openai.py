@@ -313,7 +313,7 @@ async def test_log_probabilities_top2_and_offsets() -> None:
     rows = [row("é", -0.1, -2.0), row(" b", -0.7, -0.6), row("<eos>", -0.2, -3.0)]
 
     async def scored(call: Call) -> Reply:
-        assert (call.body["logprobs"], call.body["top_logprobs"]) == (True, 2)
+        assert (call.body["logprobs"], call.body["top_logprobs"]) == (True, 3)
         return chat("é b", logprobs={"content": rows})
 
     async with Stub(scored) as stub:
@@ -331,7 +331,7 @@ async def test_log_probabilities_of_the_completions_endpoint() -> None:
     }
 
     async def scored(call: Call) -> Reply:
-        assert call.body["logprobs"] == 2
+        assert call.body["logprobs"] == 3
         return Reply({"choices": [{"text": "a b", "finish_reason": "stop", "logprobs": given}], "usage": {}})
 
     async with Stub(scored) as stub:

@@ -45,10 +45,7 @@ def make(folder: Path, *, context: int = 512, seed: int = 0) -> Path:
         initializer_range=0.4,
     )
     model = transformers.LlamaForCausalLM(config).float()
-    # A generation config that would change every sample, if a client left the gaps for the server to fill.
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=0, do_sample=True, top_k=3, temperature=0.2, repetition_penalty=1.7
-    )
+    model.generation_config = transformers.GenerationConfig(eos_token_id=0)
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder

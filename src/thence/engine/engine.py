@@ -24,7 +24,7 @@ from thence.core.errors import ModelError
 
 from . import sampling
 from .jobs import Counters, Job, Kind, Outcome
-from .rows import Group, Rows, bucket
+from .rows import Group, Ints, Rows, bucket
 from .store import BLOCK, Store
 from .text import Text
 from .trunk import GROUP_ROWS, MIN_ROWS, PAGE, Buffers, DecodePlan, Pages, PrefillPlan, Tensor, Trunk
@@ -46,9 +46,11 @@ class Engine:
     """
 
     def __init__(
-        self, trunk: Trunk, text: Text, ends: frozenset[int], *, slots: int, memory: int, threads: int | None = None
+        self, trunk: Trunk, text: Text, ends: frozenset[int], *, slots: int, memory: int, threads: int | None = None,
+        exact: bool = True,
     ) -> None:
         self.trunk, self.text, self.slots, self.threads = trunk, text, slots, threads
+        self._least = MIN_ROWS if exact else 1
         self.ends = ends
         self.counters = Counters()
         self.store = Store(memory)
@@ -110,7 +112,7 @@ class Engine:
         self._open: dict[tuple[int, ...], list[Group]] = {}
         self._outbox: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
         shape, device, dtype = self.trunk.shape, self.trunk.device, self.trunk.dtype
-        places = bucket(1)
+        places = self._bucket(1)
         self._prefix = Buffers.make(shape, places, 64, dtype, device)
         self._suffix = Pages.make(shape, places, 2, dtype, device)
         self._end_table = np.zeros(shape.vocab, dtype=np.bool_)
@@ -272,8 +274,11 @@ class Engine:
         self._grow_prefix(index + 1, len(prompt))
         return group
 
+    def _bucket(self, rows: int) -> int:
+        return bucket(rows, self._least)
+
     def _more_places(self, places: int, have: int) -> int:
-        return have if places <= have else min(bucket(self.slots), bucket(max(places, 2 * have)))
+        return have if places <= have else min(self._bucket(self.slots), self._bucket(max(places, 2 * have)))
 
     def _grow_prefix(self, places: int, length: int) -> None:
         """Room for prompts of ``length`` in ``places`` groups."""
@@ -368,7 +373,7 @@ class Engine:
         """
         rows = self._rows
         self._grow_suffix(
-            bucket(max(job.row for job in jobs) + 1), max(len(job.reply) + len(job.forced) for job in jobs) + 1
+            self._bucket(max(job.row for job in jobs) + 1), max(len(job.reply) + len(job.forced) for job in jobs) + 1
         )
         hidden: dict[int, Tensor] = {}
         work: list[tuple[int, int, int]] = []  # row, reply index, token
@@ -403,7 +408,7 @@ class Engine:
 
     def _replay(self, work: list[tuple[int, int, int]], hidden: dict[int, Tensor]) -> None:
         rows = self._rows
-        n, m = len(work), bucket(len(work))
+        n, m = len(work), self._bucket(len(work))
         row = np.full(m, self._suffix.places, dtype=np.int64)
         index = np.zeros(m, dtype=np.int64)
         tokens = np.zeros(m, dtype=np.int64)
@@ -452,8 +457,8 @@ class Engine:
     def _logits(self, states: Tensor) -> Tensor:
         """Logits of any number of states; fewer than MIN_ROWS are padded."""
         n = states.shape[0]
-        if n < MIN_ROWS:
-            states = torch.cat((states, states.new_zeros(MIN_ROWS - n, states.shape[1])))
+        if n < self._least:
+            states = torch.cat((states, states.new_zeros(self._least - n, states.shape[1])))
         return self.trunk.logits(states)[:n]
 
     def _first_tokens(self, jobs: list[Job], hidden: dict[int, Tensor]) -> None:
@@ -466,7 +471,7 @@ class Engine:
         logits = self._logits(states)
         for job in jobs:
             rows.stops[job.row] = self._stop_set(job.sampling.stop)
-        tokens, logprobs = self._pick(logits, index)
+        tokens, logprobs = self._pick(logits, index, self._choice(index))
         for i, job in enumerate(jobs):
             rank = job.sampling.first_rank
             if rank is not None:
@@ -485,17 +490,17 @@ class Engine:
 
     # ---- decoding ------------------------------------------------------------------------------------------------
 
-    def _tensor(self, array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+    def _tensor(self, array: Ints) -> Tensor:
         """On a CPU without a copy: the array must not change before the pass is over."""
         return torch.from_numpy(array).to(self.trunk.device)
 
     def _plan(
-        self, m: int, tile_of: np.ndarray, tiles: int, prompts: np.ndarray, lengths: np.ndarray, places: np.ndarray  # type: ignore[type-arg]
+        self, m: int, tile_of: Ints, tiles: int, prompts: Ints, lengths: Ints, places: Ints
     ) -> DecodePlan:
         """The index tensors of a decode pass: rows ``m``, the tile of each (-1: idle), key lengths, places."""
         kv = self.trunk.shape.kv_heads
         order = _positions(tile_of)
-        width = next(w for w in (4, 8, 16) if order.max(initial=0) < w)
+        width = next(w for w in (1, 4, 8, 16) if w >= self._least and order.max(initial=0) < w)
         live = np.flatnonzero(tile_of >= 0)
         tile, at = tile_of[live], order[live]
         tile_rows = np.zeros((tiles, kv, width), dtype=np.int64)
@@ -520,7 +525,7 @@ class Engine:
         return plan
 
     def _advance(
-        self, plan: DecodePlan, prompts: np.ndarray, lengths: np.ndarray, places: np.ndarray  # type: ignore[type-arg]
+        self, plan: DecodePlan, prompts: Ints, lengths: Ints, places: Ints
     ) -> None:
         """Set what changes from step to step: pages in use, mask, where to write."""
         kv, prefix = self.trunk.shape.kv_heads, plan.prefix
@@ -544,7 +549,7 @@ class Engine:
         """One token for every row at work."""
         rows = self._rows
         top = int(np.flatnonzero(rows.live)[-1]) + 1
-        m = bucket(top)
+        m = self._bucket(top)
         longest = int(rows.lengths.max()) + 1
         self._grow_suffix(m, longest)
         live, lengths = rows.live[:m], rows.lengths[:m] + 1
@@ -553,7 +558,7 @@ class Engine:
             tile_of = np.where(live, rows.group[:m], -1)
             self._now = self._plan(m, tile_of, len(self._groups), rows.prompts[:m], lengths, np.arange(m))
             self._plan_rows, self._dirty = m, False
-            self._choose = self._sampling_plan(self._index)
+            self._choose = self._choice(self._index)
         else:
             self._advance(self._now, np.where(live, rows.prompts[:m], 1), lengths, np.arange(m))
         positions = rows.prompts[:m] + rows.lengths[:m]
@@ -571,25 +576,23 @@ class Engine:
         tokens, logprobs = self._pick(logits, self._index, self._choose)
         self._drew(self._index, tokens, logprobs, logits)
 
-    def _sampling_plan(self, index: np.ndarray) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[type-arg]
-        """Temperature, top-k and top-p of the rows in ``index``, None where they are off for all."""
+    def _choice(self, index: Ints) -> sampling.Choice:
+        """How the rows in ``index`` choose."""
         rows = self._rows
-        temperature = self._tensor(rows.temperature[index]) if rows.temperature[index].any() else None
-        if not rows.top_k[index].any() and (rows.top_p[index] >= 1).all():
-            return temperature, None, None
-        return temperature, self._tensor(rows.top_k[index]), self._tensor(rows.top_p[index])
+        heat = rows.temperature[index]
+        filtered = bool(rows.top_k[index].any() or (rows.top_p[index] < 1).any())
+        return sampling.Choice(
+            self._tensor(heat) if heat.any() else None,
+            bool((heat == 0).any()),
+            self._tensor(rows.top_k[index]) if filtered else None,
+            self._tensor(rows.top_p[index]) if filtered else None,
+        )
 
-    def _pick(
-        self,
-        logits: Tensor,
-        index: np.ndarray,  # type: ignore[type-arg]
-        choose: tuple[Tensor | None, Tensor | None, Tensor | None] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        rows = self._rows
-        noise = sampling.uniforms(rows.seeds[index], rows.drawn[index].astype(np.uint64))
-        return sampling.pick(logits, self._tensor(noise), *(choose or self._sampling_plan(index)))
+    def _pick(self, logits: Tensor, index: Ints, choice: sampling.Choice) -> tuple[Tensor, Tensor]:
+        noise = sampling.uniforms(self._rows.seeds[index], self._rows.drawn[index].astype(np.uint64))
+        return sampling.pick(logits, self._tensor(noise), choice)
 
-    def _drew(self, index: np.ndarray, tokens: Tensor, logprobs: Tensor, logits: Tensor) -> None:  # type: ignore[type-arg]
+    def _drew(self, index: Ints, tokens: Tensor, logprobs: Tensor, logits: Tensor) -> None:
         """Book the drawn tokens of the rows in ``index`` and end the rows that are through."""
         rows = self._rows
         drawn = rows.drawn[index]
@@ -614,12 +617,12 @@ class Engine:
             elif full[i]:
                 self._finish(row, Finish.LENGTH)
 
-    def _end_of(self, ids: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _end_of(self, ids: Ints) -> Ints:
         if self._ends_known != self.ends:
             self._end_table[:] = False
             self._end_table[[i for i in self.ends if i < len(self._end_table)]] = True
             self._ends_known = self.ends
-        found: np.ndarray = self._end_table[ids]  # type: ignore[type-arg]
+        found: Ints = self._end_table[ids]
         return found
 
     def _stopped(self, row: int) -> bool:
@@ -664,8 +667,8 @@ class Engine:
         if self._waiting:
             return
         live = np.flatnonzero(rows.live)
-        target = bucket(len(live))
-        if bucket(int(live[-1]) + 1) > target:
+        target = self._bucket(len(live))
+        if self._bucket(int(live[-1]) + 1) > target:
             free = sorted(r for r in rows.free if r < target)
             for source, place in zip((int(r) for r in live[live >= target]), free, strict=False):
                 n = int(rows.lengths[source])
@@ -684,7 +687,7 @@ class Engine:
             self._dirty = True
 
 
-def _positions(tile_of: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _positions(tile_of: Ints) -> Ints:
     """Rank of each row among the rows of its tile, in row order."""
     order = np.argsort(tile_of, kind="stable")
     ordered = tile_of[order]

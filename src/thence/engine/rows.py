@@ -13,13 +13,13 @@ from .jobs import Job
 from .store import Block
 
 Ints = npt.NDArray[np.int64]
-BUCKETS = (4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
 
-def bucket(rows: int) -> int:
+def bucket(rows: int, least: int = 1) -> int:
     """Rows of a decode pass for ``rows`` at work: few sizes, because oneDNN prepares each shape once."""
     for size in BUCKETS:
-        if rows <= size:
+        if max(rows, least) <= size:
             return size
     return -(-rows // 64) * 64
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -31,27 +33,37 @@ def uniforms(seeds: Longs, positions: Longs) -> npt.NDArray[np.float32]:
     return bits.astype(np.float32) * np.float32(2.0**-24)
 
 
-def pick(
-    logits: Tensor, noise: Tensor, temperature: Tensor | None, top_k: Tensor | None, top_p: Tensor | None
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How rows choose: temperatures [rows] (0 for the most likely token; None: all 0), whether any is 0, and top-k
+    (0 off) and top-p (1 off) [rows], None when all are off."""
+
+    temperature: Tensor | None
+    greedy: bool
+    top_k: Tensor | None
+    top_p: Tensor | None
+
+
+def pick(logits: Tensor, noise: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
     """Next tokens [rows] and their log-probabilities under the untempered model.
 
-    ``logits`` [rows, vocab] float32; ``noise`` [rows] in [0, 1); ``temperature`` [rows], 0 for the most likely token
-    (lowest id on ties), None when all are 0. ``top_k`` (0 off) and ``top_p`` (1 off) [rows], None when all are off.
-    The token is where the cumulative distribution, in id order, passes the noise.
+    ``logits`` [rows, vocab] float32; ``noise`` [rows] in [0, 1). Greedy rows take the lowest id on ties; for the others
+    the token is where the cumulative distribution, in id order, passes the noise.
     """
+    temperature = choice.temperature
     if temperature is None:
         tokens = logits.argmax(-1)
     else:
-        greedy = temperature == 0
-        p = torch.softmax(logits / torch.where(greedy, 1.0, temperature).unsqueeze(-1), -1)
-        if top_k is not None and top_p is not None:
-            p = _truncate(p, top_k, top_p)
+        heat = torch.where(temperature == 0, 1.0, temperature) if choice.greedy else temperature
+        p = torch.softmax(logits / heat.unsqueeze(-1), -1)
+        if choice.top_k is not None and choice.top_p is not None:
+            p = _truncate(p, choice.top_k, choice.top_p)
         cdf = p.cumsum(-1, dtype=torch.float64 if logits.shape[-1] > WIDE else torch.float32)
         # The factor keeps the product below the total even when it rounds up.
         target = cdf[:, -1:] * (noise.unsqueeze(-1) * (1 - 2.0**-23))
         tokens = torch.searchsorted(cdf, target, right=True).squeeze(-1)
-        tokens = torch.where(greedy, logits.argmax(-1), tokens)
+        if choice.greedy:
+            tokens = torch.where(temperature == 0, logits.argmax(-1), tokens)
     return tokens, logprobs_of(logits, tokens)
 
 

@@ -65,14 +65,14 @@ def build(
     text = Text(checkpoint.tokenizer, checkpoint.shape.vocab)
     rows = slots if slots is not None else default_slots(checkpoint.shape, kind, memory)
     ends = end_tokens(checkpoint)
-    engine = Engine(trunk, text, ends, slots=rows, memory=memory // 2, threads=threads)
+    engine = Engine(trunk, text, ends, slots=rows, memory=memory // 2, threads=threads, exact=exact is not False)
     facts: dict[str, object] = {
         "weights": checkpoint.digest,
         "family": checkpoint.shape.family,
         "dtype": str(kind).removeprefix("torch."),
         "device": where.type,
         "engine": VERSION,
-        "exact": True if exact is None else exact,
+        "exact": exact is not False,
         "slots": rows,
         "torch": str(torch.__version__),
     }

@@ -243,7 +243,7 @@ async def _draws(visit: _Probe) -> None:
 
 async def _logprobs(visit: _Probe) -> None:
     """Log-probabilities of sampled tokens, the top two, and whether temperature leaves them alone."""
-    wanted: JSON = {"logprobs": True, "top_logprobs": 2} if visit.endpoint == "chat" else {"logprobs": 2}
+    wanted: JSON = {"logprobs": True, "top_logprobs": 3} if visit.endpoint == "chat" else {"logprobs": 3}
     data = await visit.attempt("log-probabilities", **wanted)
     if data is None:
         return

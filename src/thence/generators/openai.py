@@ -61,6 +61,7 @@ PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing 
 SEEDS = 2**31  # the range that every server takes
 MAX_N = 128
 PROMPTS_KEPT = 4096
+TOP_ASKED = 3  # for the best two: vLLM counts the sampled token among those asked for, however unlikely it is
 
 
 def parse_model(spec: str) -> tuple[str, str]:
@@ -379,7 +380,7 @@ class OpenAIGenerator:
         if self._endpoint == "completions" or ids is not None:
             body["prompt"] = self._renderer(context) if ids is None else ids
             if wanted:
-                body["logprobs"] = 2 if sampling.top2 else 1
+                body["logprobs"] = TOP_ASKED if sampling.top2 else 1
             return PATHS["completions"], body | self._extra_body
         body["messages"] = [{"role": m.role, "content": m.content} for m in context.messages]
         if context.reply:
@@ -388,7 +389,7 @@ class OpenAIGenerator:
         if wanted:
             body["logprobs"] = True
         if sampling.top2:
-            body["top_logprobs"] = 2
+            body["top_logprobs"] = TOP_ASKED
         return PATHS["chat"], body | self._extra_body
 
     def _read(self, data: JSON, sampling: Sampling, opened: bool) -> list[Outcome]:

@@ -76,7 +76,7 @@ def parse_number(value: str) -> Number | None:
     """The number that all of ``value`` is; None if it is anything else.
 
     Allowed around it: blanks, a currency sign, a percent sign, quotes, markdown stars, ``$…$``, ``\\boxed{…}``, one
-    final full stop.
+    final full stop, comma, semicolon or colon.
     """
     inner = unwrap(value)
     found = list(find_numbers(inner)) if len(inner) <= 10 * MAX_DIGITS else []
@@ -86,6 +86,7 @@ def parse_number(value: str) -> Number | None:
 
 
 _WRAPPERS = (("\\boxed{", "}"), ("\\text{", "}"), ("\\(", "\\)"), ("\\[", "\\]"), ("{", "}"), ("(", ")"), ("[", "]"))
+_STOPS = (".", ",", ";", ":")
 _EDGE = " \t\r\n\f\v\u00a0*`'\"“”‘’$€£¥₹"
 
 
@@ -94,7 +95,9 @@ def unwrap(value: str) -> str:
     for _ in range(16):
         before = value
         value = value.removesuffix("\\%").removesuffix("%").strip(_EDGE).removesuffix("\\")
-        value = value.removeprefix("\\$").removesuffix(".")
+        value = value.removeprefix("\\$")
+        if value[-1:] in _STOPS:
+            value = value[:-1]
         for left, right in _WRAPPERS:
             if value.startswith(left) and value.endswith(right):
                 value = value[len(left) : -len(right)]

@@ -38,4 +38,38 @@ GENERAL = (
     ),
 )
 
-EXEMPLARS: dict[str, tuple[Exemplar, ...]] = {"": GENERAL}
+# The three families of the built-in word problems, in the embedded model's words; their hashes put them in no test split.
+GRAPH = (
+    Exemplar(
+        "Ivan has 58 plums. Emil has 26 fewer plums than Ivan. Omar has 7 more plums than Emil. "
+        "How many plums does Omar have?",
+        "Emil: 26 fewer than Ivan <<58-26=32>>\nOmar: 7 more than Emil <<32+7=39>>\n#### 39",
+        "39",
+    ),
+    Exemplar(
+        "Jack has 40 more cups than Eva. Carl has 25 cups. Eva has 18 more cups than Carl. "
+        "How many cups does Jack have?",
+        "Eva: 18 more than Carl <<25+18=43>>\nJack: 40 more than Eva <<43+40=83>>\n#### 83",
+        "83",
+    ),
+)
+
+APPLES = (
+    Exemplar(
+        "I have 15 toys, my mom has 6 more than me. How many toys does my mom have?",
+        "Mom: 6 more than me <<15+6=21>>\n#### 21",
+        "21",
+    ),
+    Exemplar(
+        "I have 20 toys, my uncle has 3 times as many as me. How many do we have in total?",
+        "Uncle: 3 times me <<20*3=60>>\nTotal: me and uncle <<20+60=80>>\n#### 80",
+        "80",
+    ),
+)
+
+LETTERS = (
+    Exemplar('Take the last letters of the words in "Kim Steve" and join them.', "Kim: m\nSteve: e\n#### me", "me"),
+    Exemplar('Take the last letters of the words in "Ruth Anna" and join them.', "Ruth: h\nAnna: a\n#### ha", "ha"),
+)
+
+EXEMPLARS: dict[str, tuple[Exemplar, ...]] = {"": GENERAL, "graph": GRAPH, "apples": APPLES, "letters": LETTERS}

@@ -94,9 +94,9 @@ class Jsonl:
             if system is not None:
                 turns = asked if isinstance(asked, tuple) else (Message("user", asked),)
                 asked = (Message("system", system), *turns)
-            problems.append(Problem(name, asked))
+            problems.append(Problem(_valid(name, where, str(id)), asked))
             if answer is not None:
-                self._references[name] = _text(_need(row, answer, where))
+                self._references[name] = _valid(_text(_need(row, answer, where)), where, answer)
         return tuple(problems)
 
     def _natural_reading(self) -> Reading:
@@ -193,7 +193,7 @@ def _question(value: Any, where: str, column: str) -> str | tuple[Message, ...]:
         text = _text(value)
         if not text.strip():
             raise DataError(f"{where}: the question (column {column!r}) is empty; write a question or drop the row")
-        return text
+        return _valid(text, where, column)
     turns = []
     for turn in value:
         role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
@@ -202,7 +202,16 @@ def _question(value: Any, where: str, column: str) -> str | tuple[Message, ...]:
                 f"{where}: column {column!r} holds a list that is no chat; "
                 'each message is {"role": "system" | "user" | "assistant", "content": "…"}'
             )
-        turns.append(Message(cast(Speaker, role), content))
+        turns.append(Message(cast(Speaker, role), _valid(content, where, column)))
     if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
         raise DataError(f"{where}: the chat in column {column!r} must end with a user message that is not empty")
     return tuple(turns)
+
+
+def _valid(text: str, where: str, column: str) -> str:
+    """``text``, if it is Unicode text; JSON can spell half a character (``"\\ud800"``), which no model can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: column {column!r} has half a surrogate pair at character {error.start}") from None
+    return text
