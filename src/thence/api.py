@@ -164,7 +164,8 @@ def check_words(ready: Setup, problem: Problem) -> None:
         shown = ", ".join(repr(w) for w in unknown[:8]) + (" …" if len(unknown) > 8 else "")
         works = "\n".join(f"  {q}" for q in WORKING_QUESTIONS)
         raise UsageError(
-            f"{ready.model} does not know {shown}: it is a toy with a closed vocabulary. Questions that work:\n{works}\n"
+            f"{ready.model} does not know {shown}: it is a toy with a closed vocabulary. "
+            f"Questions that work:\n{works}\n"
             f'For any other question take a real small model: thence solve "…" --model {REAL_MODEL}'
         )
 
@@ -292,15 +293,14 @@ def compare(
     options: ModelOptions | None = None,
     **sampling: Any,
 ) -> Comparison:
-    """Compare strategies on the same problems, as ``thence compare`` does; an arm may be ``STRATEGY @ PROMPT``."""
+    """Compare strategies on the same problems, as ``thence compare`` does; an arm is ``STRATEGY @ PROMPT on MODEL``,
+    the latter two where it differs from ``prompt`` and ``model``."""
     from .evals.compare import EXTENDABLE, Grid, compare_header
     from .evals.compare import compare as run_comparison
     from .stores.sqlite import RunFile
 
     chosen = task(task_text) if isinstance(task_text, str) else task_text
-    generator = load(model, options) if isinstance(model, str) else model
-    name = model if isinstance(model, str) else generator.identity
-    made = make_arms(arms, prompt, chosen, generator, name, sampling)
+    made, generator, name = make_arms(arms, prompt, chosen, model, options, sampling)
     grid = Grid(tuple(made), tuple(seeds), tuple(tokens(b) for b in budgets))
     store = None
     if run is not None:
@@ -318,23 +318,36 @@ def make_arms(
     texts: Sequence[str],
     prompt: str | None,
     chosen: Task,
-    generator: Generator,
-    model: str,
+    model: str | Generator,
+    options: ModelOptions | None,
     sampling: dict[str, Any],
-) -> list[Arm]:
-    """Every arm of every grid; ``STRATEGY @ PROMPT`` names a prompt; else ``prompt``, or the default."""
+) -> tuple[list[Arm], Generator, str]:
+    """Every arm of every grid, and the generator (with its name) of those that name no model.
+
+    An arm is written ``STRATEGY``, ``STRATEGY @ PROMPT`` or ``STRATEGY @ PROMPT on MODEL``; without a prompt it takes
+    ``prompt``, else the strategy's own default, else the task's.
+    """
     from .evals.evaluate import Arm
 
     if not texts:
         raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
     made: list[Arm] = []
-    draws = sampled(generator, **sampling)
     for text in texts:
-        written, at, own = text.partition(" @ ")
+        rest, on, own_model = (part.strip() for part in text.partition(" on "))
+        written, at, own_prompt = (part.strip() for part in rest.partition(" @ "))
         for name, strategy in methods.strategies(written):
             default = getattr(strategy, "default_prompt", None) or chosen.default_prompt
-            prompt_text = own.strip() if at else prompt or default
+            prompt_text = own_prompt if at else prompt or default
             style = methods.prompt(prompt_text)
-            check_model(generator, model, methods.one(name, "strategy").name, strategy, style)
-            made.append(Arm(name, strategy, style, prompt_text, draws))
-    return made
+            taken = own_model if on else model
+            generator = load(taken, options) if isinstance(taken, str) else taken
+            label = taken if isinstance(taken, str) else generator.identity
+            check_model(generator, label, methods.one(name, "strategy").name, strategy, style)
+            own = (label, generator) if on else ("", None)
+            made.append(Arm(name, strategy, style, prompt_text, sampled(generator, **sampling), *own))
+    if all(arm.generator is not None for arm in made):
+        first = made[0]
+        assert first.generator is not None
+        return made, first.generator, first.model
+    generator = load(model, options) if isinstance(model, str) else model
+    return made, generator, model if isinstance(model, str) else generator.identity

@@ -13,7 +13,7 @@ from thence.core.completion import Finish
 from thence.core.errors import UsageError
 from thence.core.segmenter import Kind, Segmenter, answer_start, detect
 
-settings.register_profile("calm", deadline=None)  # shared machines pause
+settings.register_profile("calm", deadline=None)  # a busy machine may pause
 settings.load_profile("calm")
 
 DATA = Path(os.environ.get("THENCE_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -24,7 +24,26 @@ PARAGRAPH, TAG = Segmenter(Kind.SEPARATOR, "\n\n"), Segmenter(Kind.TAG, "ки")
 EQUATION, CODE, TOKENS = Segmenter(Kind.EQUATION), Segmenter(Kind.CODE), Segmenter(Kind.TOKENS, cap=3)
 ALL = (LINE, STEP, SENTENCE, PARAGRAPH, TAG, EQUATION, CODE, TOKENS)
 
-PIECES = ("\n", "\n\n", ". ", "Step 1: ", "Step 2:", "ки", "=", ";", "3", "####", "a", " ", "(", ")", '"', "'''", "Mr", "\\")
+PIECES = (
+    "\n",
+    "\n\n",
+    ". ",
+    "Step 1: ",
+    "Step 2:",
+    "ки",
+    "=",
+    ";",
+    "3",
+    "####",
+    "a",
+    " ",
+    "(",
+    ")",
+    '"',
+    "'''",
+    "Mr",
+    "\\",
+)
 lively = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3))).map("".join)
 
 
@@ -70,7 +89,11 @@ def test_a_separator_belongs_to_the_step_before_it() -> None:
 
 def test_step_lines() -> None:
     text = "Intro\nStep 1: a\nmore of a\n**Step 2:** b. As in Step 1: fine\n### Step 3. c\n#### 4"
-    assert STEP.split(text)[1:] == ["Step 1: a\nmore of a\n", "**Step 2:** b. As in Step 1: fine\n", "### Step 3. c\n#### 4"]
+    assert STEP.split(text)[1:] == [
+        "Step 1: a\nmore of a\n",
+        "**Step 2:** b. As in Step 1: fine\n",
+        "### Step 3. c\n#### 4",
+    ]
     assert STEP.steps(text).answer == "#### 4"
 
 
@@ -89,7 +112,8 @@ def test_sentences_end_at_full_stops_but_not_after_abbreviations_numbers_or_deci
 
 def test_equations_of_a_draft() -> None:
     read = EQUATION.steps(" 5+3=8;8*2=16 #### 16")
-    assert read.steps == (" 5+3=8;", "8*2=16 ") and read.answer == "#### 16"
+    assert read.steps == (" 5+3=8;", "8*2=16 ")
+    assert read.answer == "#### 16"
     assert read.ends == (7, 14)
     assert EQUATION.split("Tom; who has 3; eats\n5+3=8; then") == ["Tom; who has 3; eats\n", "5+3=8;", " then"]
 
@@ -106,17 +130,22 @@ def test_only_a_closing_hash_line_is_the_answer() -> None:
 
 
 def test_closed_tells_a_stop_from_an_end_of_a_step() -> None:
-    assert SENTENCE.closed("He ate. ") and not SENTENCE.closed("He met Mr. ")
-    assert CODE.closed("f(1)\n") and not CODE.closed("f(1,\n")
-    assert not LINE.closed("") and not LINE.closed("a")
+    assert SENTENCE.closed("He ate. ")
+    assert not SENTENCE.closed("He met Mr. ")
+    assert CODE.closed("f(1)\n")
+    assert not CODE.closed("f(1,\n")
+    assert not LINE.closed("")
+    assert not LINE.closed("a")
 
 
 def test_a_natural_end_of_text_ends_a_path() -> None:
     assert LINE.is_final("so he has 5", Finish.EOS)
     assert LINE.is_final("#### 5\n", Finish.STOP)
     assert not LINE.is_final("he has 5\n", Finish.STOP)
-    assert not LINE.is_final("#### 5", Finish.LENGTH) and not LINE.is_final("#### 5", Finish.BUDGET)
-    assert TAG.is_final("The answer is: 5 ки", Finish.STOP) and not TAG.is_final("so 5 ки", Finish.STOP)
+    assert not LINE.is_final("#### 5", Finish.LENGTH)
+    assert not LINE.is_final("#### 5", Finish.BUDGET)
+    assert TAG.is_final("The answer is: 5 ки", Finish.STOP)
+    assert not TAG.is_final("so 5 ки", Finish.STOP)
 
 
 @pytest.mark.parametrize("rule", [*ALL, Segmenter(Kind.SEPARATOR, 'a"(\\')], ids=str)
@@ -124,7 +153,9 @@ def test_a_rule_survives_its_text(rule: Segmenter) -> None:
     assert Segmenter.from_spec(rule.to_spec()) == rule
 
 
-@pytest.mark.parametrize("bad", ["", "lines", "tag", "tokens", "tokens(0)", "tokens(true)", "line(3)", "tag(x)", "tag([1])"])
+@pytest.mark.parametrize(
+    "bad", ["", "lines", "tag", "tokens", "tokens(0)", "tokens(true)", "line(3)", "tag(x)", "tag([1])"]
+)
 def test_a_wrong_rule_is_refused(bad: str) -> None:
     with pytest.raises(UsageError):
         Segmenter.from_spec(bad)
@@ -159,7 +190,8 @@ def test_gsm8k_references_have_one_step_per_line() -> None:
     texts = [row["answer"] for row in rows("gsm8k/test.jsonl.gz")]
     assert detect(texts) == LINE
     lines = Counter(len(LINE.split(text[: answer_start(text)])) for text in texts)
-    assert lines[3] == 370 and sum(lines.values()) == 1319
+    assert lines[3] == 370
+    assert sum(lines.values()) == 1319
     blank = [i for i, t in enumerate(texts) if len(LINE.steps(t).steps) != len(LINE.split(t[: answer_start(t)]))]
     assert blank == [1042, 1284]  # a blank line is a line, but no step: the second of these has 4 lines and 3 steps
     assert sum(len(LINE.steps(text).steps) == 3 for text in texts) == 371

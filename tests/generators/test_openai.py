@@ -17,7 +17,7 @@ from thence.core.completion import Ability, Completion, Context, Failure, Finish
 from thence.core.errors import ModelError, ServerError, ThenceError, UsageError
 from thence.core.problem import Message
 from thence.core.protocols import Generator
-from thence.generators.openai import OpenAIGenerator, parse_model, plain, reconcile, room_left, spell
+from thence.generators.openai import OpenAIGenerator, parse_model, plain, reconcile, room_left, spell, token_ends
 from thence.generators.server import Patience, find_key, retry_after
 
 QUICK = Patience(timeout=5.0, retries=4, first_wait=0.001, longest_wait=0.05, total=10.0)
@@ -350,7 +350,14 @@ async def test_missing_log_probabilities_are_an_error_not_an_approximation() -> 
 
 def test_spelling_tokens_that_end_inside_a_character() -> None:
     half, rest = "é".encode()[:1], "é".encode()[1:]
-    assert spell([b"a", half, rest, "b"]) == ("aéb", [1, 1, 2, 3])
+    assert spell([b"a", half, rest, "b"]) == ["a", "", "é", "b"]
+    assert token_ends([b"a", half, rest, "b"], "aéb") == (1, 1, 2, 3)
+
+
+def test_special_tokens_have_no_width_and_stop_strings_end_with_the_text() -> None:
+    assert token_ends(["a", "<unk>", " b", "<eos>"], "a b") == (1, 1, 3, 3)
+    assert token_ends(["one", " two\nthree"], "one two") == (3, 7)
+    assert token_ends(["one", "two"], "one 2") is None
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from thence.core.answers import Reading
 from thence.grading.extract import MAX_CHARS, AutoReading, NumericReading, TextReading, canonical, default_reading
 
-settings.register_profile("calm", deadline=None)  # shared machines pause
+settings.register_profile("calm", deadline=None)  # a busy machine may pause
 settings.load_profile("calm")
 
 NUMBER, TEXT, AUTO = NumericReading(), TextReading(), AutoReading()
@@ -81,17 +81,23 @@ def test_text_answers(reading: Reading, reply: str, value: str | None) -> None:
         assert reply[answer.start : answer.end] == value
 
 
-@pytest.mark.parametrize("same", [("0.5", "1/2", ".50", "50/100", "½", "$0.50"), ("18", "18.0", " 18. ", "+18", "1.8e1")])
+@pytest.mark.parametrize(
+    "same", [("0.5", "1/2", ".50", "50/100", "½", "$0.50"), ("18", "18.0", " 18. ", "+18", "1.8e1")]
+)
 def test_equal_numbers_have_one_key(same: tuple[str, ...]) -> None:
     assert len({canonical(value) for value in same}) == 1
 
 
-@pytest.mark.parametrize(("a", "b"), [("Paris", " paris. "), ("“New  York”", "new york"), ("ﬁne", "FINE"), ("a–b", "a-b")])
+@pytest.mark.parametrize(
+    ("a", "b"), [("Paris", " paris. "), ("“New  York”", "new york"), ("ﬁne", "FINE"), ("a–b", "a-b")]
+)
 def test_equal_texts_have_one_key(a: str, b: str) -> None:
     assert canonical(a) == canonical(b)
 
 
-@pytest.mark.parametrize(("a", "b"), [("60", "0.6"), ("1/3", "0.33"), ("3 am", "3 pm"), ("a-b", "ab"), ("5", "500"), ("1,23", "123")])
+@pytest.mark.parametrize(
+    ("a", "b"), [("60", "0.6"), ("1/3", "0.33"), ("3 am", "3 pm"), ("a-b", "ab"), ("5", "500"), ("1,23", "123")]
+)
 def test_different_answers_have_different_keys(a: str, b: str) -> None:
     assert canonical(a) != canonical(b)
 
@@ -118,7 +124,8 @@ def test_only_the_end_of_a_long_reply_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["1", "the answer is ", "\\boxed{", "####", "#### \n", "<<", "=", "1=", "{", "}", ". ", "\n", " ", "$", "*", "a"]
+    "piece",
+    ["1", "the answer is ", "\\boxed{", "####", "#### \n", "<<", "=", "1=", "{", "}", ". ", "\n", " ", "$", "*", "a"],
 )
 def test_hostile_replies_take_bounded_time(piece: str) -> None:
     reply = piece * (1_000_000 // len(piece))

@@ -80,7 +80,9 @@ def test_an_unknown_kind_is_refused() -> None:
         grade("1", "1", kind="text")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("payload", ["__import__('os').system('touch pwned')", "9**9**9", "(lambda: 1)()", "factorial(10**9)"])
+@pytest.mark.parametrize(
+    "payload", ["__import__('os').system('touch pwned')", "9**9**9", "(lambda: 1)()", "factorial(10**9)"]
+)
 def test_text_is_never_executed(payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     grade(payload, payload)

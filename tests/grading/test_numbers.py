@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from thence.grading.numbers import MAX_DIGITS, find_numbers, parse_number
 
-settings.register_profile("calm", deadline=None)  # shared machines pause
+settings.register_profile("calm", deadline=None)  # a busy machine may pause
 settings.load_profile("calm")
 
 
@@ -60,7 +60,9 @@ def test_a_value_that_is_one_number(text: str, expected: str) -> None:
     assert str(number.value) == expected
 
 
-@pytest.mark.parametrize("text", ["", "18 eggs", "x=5", "1,23", "16-3", "3/0", "1:30", "nan", "inf", "1e5a", "2^10", "1_000"])
+@pytest.mark.parametrize(
+    "text", ["", "18 eggs", "x=5", "1,23", "16-3", "3/0", "1:30", "nan", "inf", "1e5a", "2^10", "1_000"]
+)
 def test_anything_else_is_none(text: str) -> None:
     assert parse_number(text) is None
 
@@ -120,7 +122,8 @@ def test_thousands_separators_change_nothing(value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["1", "1,", "1,111", "1/", "-", "\\frac{", "1 ", "1 1/", "<<", ".", ".1", "1e", "1 x 10", " ", "1 \\", "½", "$"]
+    "piece",
+    ["1", "1,", "1,111", "1/", "-", "\\frac{", "1 ", "1 1/", "<<", ".", ".1", "1e", "1 x 10", " ", "1 \\", "½", "$"],
 )
 def test_hostile_texts_take_linear_time(piece: str) -> None:
     """One megabyte each: quadratic work would take hours."""

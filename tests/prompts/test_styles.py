@@ -25,9 +25,8 @@ from thence.prompts.styles import (
 )
 
 PROBLEM = Problem("p", "What is 7 + 8?", family="letters")
-CHAT = Problem(
-    "c", (Message("system", "Be brief."), Message("user", "Hello"), Message("assistant", "Yes?"), *PROBLEM.messages)
-)
+TURNS = (Message("system", "Be brief."), Message("user", "Hello"), Message("assistant", "Yes?"), *PROBLEM.messages)
+CHAT = Problem("c", TURNS, family="letters")
 STYLES = [Bare(), Direct(), ChainOfThought(), ZeroShotCoT(), FewShotCoT(), SupervisedCoT(), ChainOfDraft()]
 
 

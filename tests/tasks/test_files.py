@@ -90,5 +90,7 @@ def test_columns_nest_by_dots() -> None:
 
 def test_a_missing_column_lists_what_is_there() -> None:
     rows = [Row("line 1", {"question": "q", "meta": {"target": 1}})]
-    with pytest.raises(UsageError, match=r"no column 'questoin'; did you mean question=question\? .* meta, meta\.target"):
+    with pytest.raises(
+        UsageError, match=r"no column 'questoin'; did you mean question=question\? .* meta, meta\.target"
+    ):
         need_column(rows, "questoin", "question", "jsonl: f")

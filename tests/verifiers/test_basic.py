@@ -62,9 +62,7 @@ async def test_agreement_is_made_anew_when_there_are_more_samples() -> None:
     nodes = await search.expand(n=2)
     assert values(await search.score(nodes, Agreement())) == [0.5, 0.5]
     nodes += await search.expand()
-    assert values(await search.score(nodes, Agreement())) == [pytest.approx(1 / 3), pytest.approx(2 / 3)] + [
-        pytest.approx(2 / 3)
-    ]
+    assert values(await search.score(nodes, Agreement())) == pytest.approx([1 / 3, 2 / 3, 2 / 3])
 
 
 def judging(*verdicts: str | Failure) -> ScriptedGenerator:
@@ -100,7 +98,7 @@ async def test_a_judge_gives_tenths_and_costs_verifier_tokens() -> None:
         ("Score: 4\nNo: Score: 6", 0.6),
         ("Score: 0", 0.0),
         ("Score: 100", 0.0),  # no number from 0 to 10
-        ("Score: 42", 1.0),
+        ("Score: 42", 0.0),
         ("perfect, 10 out of 10", 0.0),
         ("<think>Score: 9</think>no verdict", 0.0),
         ("", 0.0),

@@ -50,7 +50,7 @@ def compare(
     task
         wordproblems(level=3), gsm8k(file=PATH), or your own file.
     arms
-        Strategies; each may name its prompt: "greedy @ direct" "self-consistency(n={4,16})".
+        Strategies; each may name its prompt and model: "greedy @ direct", "self-consistency(n={4,16}) on hf:PATH".
     grid
         The same as an option, may be repeated.
     prompt
@@ -81,8 +81,8 @@ def compare(
     chosen = checked_task(task)
     seed_list = _numbers(seeds)
     budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)
-    generator = api.load(models.model, models.options(seed_list[0]))
-    made = api.make_arms([*arms, *grid], prompt, chosen, generator, models.model, sampling.given())
+    options = models.options(seed_list[0])
+    made, generator, model = api.make_arms([*arms, *grid], prompt, chosen, models.model, options, sampling.given())
     cells = Grid(tuple(made), seed_list, budgets)
     if dry_run:
         from .dry import show_estimate
@@ -102,7 +102,7 @@ def compare(
         "sampling": asdict(sampling),
     }
     header = compare_header(chosen, generator, cells, limit=limit, arguments=arguments)
-    path = run_path(run, default_path(chosen.name, models.model, "compare", header, EXTENDABLE))
+    path = run_path(run, default_path(chosen.name, model, "compare", header, EXTENDABLE))
     with RunFile.open(path, header, extendable=EXTENDABLE) as store:
         for warning in store.warnings:
             err.print(plain(warning, "yellow"))
@@ -112,7 +112,7 @@ def compare(
                 chosen,
                 generator,
                 cells,
-                model=models.model,
+                model=model,
                 limit=limit,
                 baseline=baseline,
                 store=store,

@@ -46,9 +46,9 @@ _STEP_LINE = re.compile(
 )
 _EQUATION_END = re.compile(r"\n|(?<=[\d>)]);")
 _SENTENCE_END = re.compile(r"\n|[。！？]|(?<![.!?…])[.!?…]++[\"'”’)\]*_]*+[ \t\r\f\v\u00a0]")
-_NO_SENTENCE_END = re.compile(
-    r"(?:(?:^|[\s(\"'“‘])(?:[A-Za-z]|mr|mrs|ms|dr|prof|st|vs|jr|sr|fig|eq|no|approx|e\.g|i\.e|cf)|(?:^|\n)[ \t]*\d{1,3})\Z",
-    re.IGNORECASE,
+_NO_SENTENCE_END = re.compile(  # titles, abbreviations and initials; the number of a list's entry
+    r"(?:(?:^|[\s(\"'“‘])(?:[A-Z]|(?i:mr|mrs|ms|dr|prof|st|vs|jr|sr|fig|eq|approx|e\.g|i\.e|cf))"
+    r"|(?:^|\n)[ \t]*\d{1,3})\Z"
 )
 _WORD = re.compile(r"\S++")
 _ANSWER_LINE = re.compile(r"####[^\n]*\s*")
@@ -161,7 +161,7 @@ class Segmenter:
     def from_spec(spec: str) -> Segmenter:
         """The rule written by ``to_spec``; UsageError on anything else."""
         name, _, rest = spec.strip().partition("(")
-        problem = f"segmenter {spec!r} is not known; write one of {', '.join(Kind)}, such as separator(\"\\n\\n\")"
+        problem = f'segmenter {spec!r} is not known; write one of {", ".join(Kind)}, such as separator("\\n\\n")'
         if name not in set(Kind) or bool(rest) != rest.endswith(")"):
             raise UsageError(problem)
         try:

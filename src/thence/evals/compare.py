@@ -8,6 +8,7 @@ With several seeds a problem's value is its mean over seeds, so problems, not sa
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -21,7 +22,7 @@ from thence.core.run import Stopper
 from thence.stores.header import Document
 from thence.stores.sqlite import Cell, RunFile
 
-from .evaluate import Arm, Progress, evaluate, prompt_document, shared_header
+from .evaluate import Arm, Progress, evaluate, model_document, prompt_document, shared_header
 from .metrics import Paired, clustered_accuracy, flipped, holm, paired
 from .report import UNKNOWN, Report, known_total
 
@@ -46,14 +47,23 @@ class Grid:
 
     @property
     def labels(self) -> list[str]:
-        """One name per arm: its strategy, and its prompt where several are compared."""
-        prompts = {arm.prompt_name for arm in self.arms}
-        return [arm.name if len(prompts) == 1 else f"{arm.name} @ {arm.prompt_name}" for arm in self.arms]
+        """One name per arm: its strategy, and its prompt and model where several are compared."""
+        prompts = len({arm.prompt_name for arm in self.arms}) > 1
+        models = len({arm.model for arm in self.arms}) > 1
+        return [
+            arm.name + (f" @ {arm.prompt_name}" if prompts else "") + (f" on {short_model(arm.model)}" if models else "")
+            for arm in self.arms
+        ]
 
     @property
     def keys(self) -> list[str]:
-        """What the arms are called in the run file: strategy and prompt, whatever else the grid holds."""
-        return [f"{arm.name} @ {arm.prompt_name}" for arm in self.arms]
+        """What the arms are called in the run file: strategy, prompt and own model, whatever else the grid holds."""
+        return [f"{a.name} @ {a.prompt_name}" + (f" on {a.model}" if a.model else "") for a in self.arms]
+
+
+def short_model(name: str) -> str:
+    """A model's name without the folders of its file."""
+    return re.sub(r"^(replay|hf):[^#]*/", r"\1:", name)
 
 
 @dataclass(slots=True)
@@ -159,9 +169,9 @@ async def compare(
     for budget, (i, arm), seed in itertools.product(grid.budgets, enumerate(grid.arms), grid.seeds):
         report = await evaluate(
             task,
-            generator,
+            arm.generator or generator,
             arm,
-            model=model,
+            model=arm.model or model,
             seed=seed,
             limit=limit,
             budget=budget,
@@ -174,7 +184,8 @@ async def compare(
         )
         reports.setdefault((budget, i), []).append(report)
     made = conclude(grid, reports, base)
-    made.task, made.model = task.spec, model or generator.identity
+    models = dict.fromkeys(arm.model or model or generator.identity for arm in grid.arms)
+    made.task, made.model = task.spec, ", ".join(map(short_model, models))
     made.run = str(store.path) if store is not None else None
     return made
 
@@ -316,7 +327,8 @@ def compare_header(
         key: {
             "strategy": arm.name,
             "prompt": prompt_document(task, arm),
-            "sampling": asdict(arm.sampling or generator.defaults),
+            "sampling": asdict(arm.sampling or (arm.generator or generator).defaults),
+            **({} if arm.generator is None else {"model": model_document(arm.generator)}),
         }
         for key, arm in zip(grid.keys, grid.arms, strict=True)
     }

@@ -46,7 +46,8 @@ __all__ = [
 class Arm:
     """One way of solving problems: a strategy and how it puts them to the model.
 
-    ``name`` is the strategy as it is written, ``prompt`` the prompt; ``sampling`` None is the generator's own.
+    ``name`` is the strategy as it is written, ``prompt`` the prompt; ``sampling`` None is the generator's own. An arm
+    of a comparison may bring its own ``generator``, called ``model``; None is the comparison's.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Arm:
     style: PromptStyle
     prompt: str = ""
     sampling: Sampling | None = None
+    model: str = ""
+    generator: Generator | None = None
 
     @property
     def prompt_name(self) -> str:
@@ -241,16 +244,17 @@ def shared_header(
     header: Document = {
         "task": task.spec,
         "data": data_hash(task),
-        "model": _model(generator),
+        "model": model_document(generator),
         "arguments": dict(arguments or {}),
         "notes": {role: {k: v for k, v in told[role].items() if k not in DECIDES} for role in told},
     }
     if roles:
-        header["roles"] = {role: _model(each) for role, each in sorted(roles.items())}
+        header["roles"] = {role: model_document(each) for role, each in sorted(roles.items())}
     return header
 
 
-def _model(generator: Generator) -> Document:
+def model_document(generator: Generator) -> Document:
+    """What a header says of a model: its identity and everything that samples depend on."""
     told = generator.describe()
     return {"identity": generator.identity, **{k: told[k] for k in DECIDES if k in told}}
 

@@ -18,12 +18,14 @@ from thence.core.completion import Ability
 from thence.core.errors import ServerError, UsageError
 from thence.core.protocols import missing
 
-from .openai import PATHS, Endpoint, count, read_logprobs, spell
+from .openai import PATHS, Endpoint, count, read_logprobs, token_ends
 from .server import JSON, CallRejected, Patience, Server, find_key
 
 QUESTION = "Count from one to ten in words."
 BEGUN = "One, two, three,"
 AT_ONCE = 8
+MANY = 8  # choices in one call
+NEUTRAL: JSON = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # vLLM would take the model's own
 
 
 class Finding(StrEnum):
@@ -140,8 +142,10 @@ async def probe(
         if not model and not names:
             await _reach(server)
             raise UsageError(f"{server.shown} lists no models; name one: openai:NAME@{server.shown}")
-        visit = _Probe(server, model or names[0], dict(extra_body or {}))
-        own = next((m for m in listed if m.get("id") == visit.model), {})
+        model = model or names[0]
+        own = next((m for m in listed if m.get("id") == model), {})
+        neutral = NEUTRAL if own.get("owned_by") == "vllm" else {}
+        visit = _Probe(server, model, {**neutral, **(extra_body or {})})
         seen = ", ".join(names[:8])
         visit.note(
             "lists its models",
@@ -216,29 +220,34 @@ async def _endpoints(visit: _Probe) -> None:
 
 async def _draws(visit: _Probe) -> None:
     """Greedy repeats, several choices in one call, and seeds."""
-    hot = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 16}
+    hot = {"temperature": 1.5, "top_p": 1.0, "max_tokens": 16}
     greedy = [await visit.attempt("greedy text repeats", seed=s) for s in (1, 2)]
     if None not in greedy:
         visit.note("greedy text repeats", _text(greedy[0])[0] == _text(greedy[1])[0])
-    several = await visit.attempt("n choices in one call", n=3, seed=7, **hot)
-    if several is not None:
-        got = len(_choices(several))
-        texts = {_text(several, i)[0] for i in range(got)}
-        if got < 3:
-            visit.note("n choices in one call", False, f"{got} of 3 choices; the rest takes more calls")
-        elif len(texts) == 1:
-            visit.note("n choices in one call", False, "3 equal choices: one seed for all of them")
-            visit.advice.append("max_n=1 (Python), since the choices of one call are equal")
-        else:
-            visit.note("n choices in one call", True, f"{len(texts)} different texts of 3")
-    first, again, other = [await visit.attempt("a seed repeats its text", seed=s, **hot) for s in (11, 11, 12)]
-    if first is not None and again is not None and other is not None:
-        same = _text(first)[0] == _text(again)[0]
-        moved = _text(first)[0] != _text(other)[0]
-        seen = (
-            "this time; no server promises it" if same and moved else "" if moved else "every seed gives the same text"
-        )
-        visit.note("a seed repeats its text", same and moved, seen)
+    singles = [await visit.attempt("a seed repeats its text", seed=s, **hot) for s in (11, 11, 12, 13, 14)]
+    first, again, *others = [_text(data)[0] for data in singles]
+    varies = any(text != first for text in others)
+    if None not in singles:
+        seen = "this time; no server promises it" if varies else "every seed gives the same text"
+        visit.note("a seed repeats its text", varies and first == again, seen if varies is (first == again) else "")
+    got, texts = 0, set[str]()
+    for seed in (7, 8):  # twice, as a model may be very sure of itself
+        data = await visit.attempt("n choices in one call", n=MANY, seed=seed, **hot)
+        if data is None:
+            return
+        got = len(_choices(data))
+        texts = {_text(data, i)[0] for i in range(got)}
+        if got < MANY or len(texts) > 1:
+            break
+    if got < MANY:
+        visit.note("n choices in one call", False, f"{got} of {MANY} choices; the rest takes more calls")
+    elif len(texts) > 1:
+        visit.note("n choices in one call", True, f"{len(texts)} different texts of {MANY}")
+    elif varies:
+        visit.note("n choices in one call", False, "all choices are equal: one seed for all of them")
+        visit.advice.append("max_n=1 (Python), since the choices of one call are equal")
+    else:
+        visit.note("n choices in one call", Finding.UNKNOWN, "the model writes the same text every time")
 
 
 async def _logprobs(visit: _Probe) -> None:
@@ -253,7 +262,7 @@ async def _logprobs(visit: _Probe) -> None:
     if visit.note("the two best per token", tops is not None):
         visit.abilities.add(Ability.TOP2)
     text = _text(data)[0]
-    visit.note("tokens spell the text", bool(pieces) and spell(pieces)[0].startswith(text))
+    visit.note("tokens spell the text", bool(pieces) and token_ends(pieces, text) is not None)
     if tops is not None:
         warm = await visit.attempt(
             "log-probabilities are untempered", **{**wanted, "temperature": 2.0, "max_tokens": 1}

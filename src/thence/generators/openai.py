@@ -536,9 +536,9 @@ def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), op
     pieces, logprobs, tops = read_logprobs(choice.get("logprobs"))
     ids = choice.get("token_ids")
     finish, text = _finish(choice, text, stops, ends)
-    spelled, offsets = spell(pieces)
     done = Completion.of(text, finish, opened=opened)
     if thought:
+        spelled = "".join(spell(pieces))
         at = spelled.rfind(text) if text else -1
         # The tokens spell the tags as the model wrote them; without tokens they are put back.
         head = spelled[:at] if at > 0 else f"{THINK_OPEN}{thought}{THINK_CLOSE if text else ''}"
@@ -548,7 +548,7 @@ def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), op
         ids=tuple(int(i) for i in ids) if ids else None,
         logprobs=logprobs,
         top2=tops,
-        ends=tuple(min(e, len(done.text)) for e in offsets) if pieces and spelled.startswith(done.text) else None,
+        ends=token_ends(pieces, done.text) if pieces else None,
         generated=len(ids) if ids else len(pieces) if pieces else None,
     )
 
@@ -596,19 +596,24 @@ def read_logprobs(given: object) -> tuple[list[str | bytes], tuple[float, ...] |
     return pieces, tuple(float(x) for x in logprobs), tops if len(tops) == len(pieces) else None
 
 
-def spell(pieces: Sequence[str | bytes]) -> tuple[str, list[int]]:
-    """The text that tokens spell, and the character offset at which each of them ends.
-
-    A token that ends inside a character ends where the last whole character does.
-    """
+def spell(pieces: Sequence[str | bytes]) -> list[str]:
+    """The text of each token; bytes of a character that is not whole yet go with the token that completes it."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    parts: list[str] = []
+    return [piece if isinstance(piece, str) else decoder.decode(piece) for piece in pieces]
+
+
+def token_ends(pieces: Sequence[str | bytes], text: str) -> tuple[int, ...] | None:
+    """Character offset in ``text`` at which each token ends; None where the tokens do not spell the text.
+
+    Special tokens are listed but not in the text, and have no width; what a stop string took away ends with the text.
+    """
     ends, at = [], 0
-    for piece in pieces:
-        parts.append(piece if isinstance(piece, str) else decoder.decode(piece))
-        at += len(parts[-1])
+    for piece in spell(pieces):
+        rest = text[at:]
+        if rest.startswith(piece) or (rest and piece.startswith(rest)):
+            at = min(at + len(piece), len(text))
         ends.append(at)
-    return "".join(parts), ends
+    return tuple(ends) if at == len(text) else None
 
 
 __all__ = ["OpenAIGenerator", "parse_model", "plain"]

@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -108,11 +109,10 @@ def _regex(pattern: re.Pattern[str]) -> Run:
     """The last match: its group ``answer``, else its first group that took part, else all of it."""
 
     def run(job: dict[str, Any]) -> dict[str, Any]:
-        last = None
-        for last in pattern.finditer(job["text"]):
-            pass
-        if last is None:
+        matches = deque(pattern.finditer(job["text"]), maxlen=1)
+        if not matches:
             return {"value": None}
+        last = matches[0]
         groups = ["answer"] if "answer" in pattern.groupindex else list(range(1, pattern.groups + 1))
         group = next((g for g in groups if last[g] is not None), 0)
         return {"value": last[group][:MAX_VALUE], "start": last.start(group), "end": last.end(group)}
@@ -164,7 +164,9 @@ def _grader(function: Callable[..., Any]) -> Run:
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     strange = [p.name for p in named if p.name not in PARAMETERS and p.default is p.empty]
     if strange or any(p.kind is p.POSITIONAL_ONLY for p in parameters):
-        raise TypeError(f"the grader needs {', '.join(strange) or 'positional arguments'}; it can have {', '.join(PARAMETERS)}")
+        raise TypeError(
+            f"the grader needs {', '.join(strange) or 'positional arguments'}; it can have {', '.join(PARAMETERS)}"
+        )
     wanted = PARAMETERS if takes_all else tuple(p.name for p in named if p.name in PARAMETERS)
     return lambda job: _verdict(function(**{name: job[name] for name in wanted}))
 

@@ -6,7 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from ..core.answers import Answer
+from thence.core.answers import Answer
+
 from .extract import canonical
 from .worker import DEADLINE, Extraction, check, extract_many
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
 
-from ..core.answers import Answer
+from thence.core.answers import Answer
+
 from .numbers import Number, find_numbers, parse_number
 
 MAX_CHARS = 20_000

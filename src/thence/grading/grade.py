@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ..core.answers import Answer, Grade, Reading, Verdict
-from ..core.clean import one_line
-from ..core.completion import split_thought
-from ..core.errors import UsageError
+from thence.core.answers import Answer, Grade, Reading, Verdict
+from thence.core.clean import one_line
+from thence.core.completion import split_thought
+from thence.core.errors import UsageError
+
 from .extract import DEFAULT_MARKERS, NumericReading, TextReading, canonical, text_after_marker
 from .numbers import Number, find_numbers, parse_number, unwrap
 
@@ -62,7 +63,9 @@ def grade_answer(gold: str, answer: Answer | str | None) -> Grade:
     number = _only_number(value)
     expected = str(reference.number)
     if number is None:
-        return Grade(Verdict.INCORRECT, value, f"expected {expected}, found no single number in {one_line(value, 80)!r}")
+        return Grade(
+            Verdict.INCORRECT, value, f"expected {expected}, found no single number in {one_line(value, 80)!r}"
+        )
     if number.value is None:
         return Grade(Verdict.INCORRECT, value, f"expected {expected}, found a number that is not read: {number.reason}")
     return _verdict(number.value == reference.number, value, expected, one_line(number.plain, 80))

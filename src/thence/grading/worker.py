@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core.answers import Answer, Grade, Verdict
-from ..core.clean import one_line
-from ..core.errors import ModelError, UsageError
+from thence.core.answers import Answer, Grade, Verdict
+from thence.core.clean import one_line
+from thence.core.errors import ModelError, UsageError
 
 DEADLINE = 5.0  # seconds for one job
 MEMORY = 4 << 30  # bytes of address space of one worker

@@ -7,13 +7,13 @@ Why it is built this way (pilots in docs/acorn.md):
 
 * a closed vocabulary of whole words and single digits: a BPE of 200 pieces learnt next to nothing in the same time;
 * small batches and a loss on the solution only, never on the question;
-* bfloat16 products (weights in float32) and attention written out: together 2.2 times the tokens per second of the
-  library's functions at this size;
+* bfloat16 products (weights in float32) and attention written out: together twice the tokens per second of float32
+  with the library's fused attention, at this size;
 * Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; scaled to AdamW's update size as in Liu et
   al. 2025, arXiv:2502.16982) on the matrices, AdamW on embeddings and norms; linear warm-down to zero.
 
-The network is Qwen3's (RMSNorm also on queries and keys, RoPE, SwiGLU), written out here because the library's own
-forward pass is several times slower at this size; ``export`` renames the weights, so any Qwen3 loader reads them.
+The network is Qwen3's (RMSNorm also on queries and keys, RoPE, SwiGLU), written out so that all of it can be read here
+and its products stacked; ``export`` renames the weights, so any Qwen3 loader reads them.
 
 It is imperfect on purpose: good enough that sampling finds the right answer, not good enough that greedy does.
 
@@ -467,7 +467,7 @@ class AcornConfig:
     out: Path = Path("out/acorn")
     device: str = "cpu"
     threads: int = 1
-    compile: bool = True  # torch.compile: 1.25 times as fast after a minute; needs a C++ compiler
+    compile: bool = True  # torch.compile where there is a C++ compiler: 1.25 times as fast after a minute
     save_every: int = 500  # steps
     measure: int = 300  # dev and test problems measured at the end; 0: none, and temperature 1
 
@@ -507,7 +507,8 @@ def train_acorn(config: AcornConfig, on_step: Callable[[int], None] | None = Non
     tokenizer = build_tokenizer()
     model = Acorn(config.shape, len(tokenizer)).to(config.device)
     model.low = torch.bfloat16 if config.bfloat16 else torch.float32
-    hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
+    compiled = config.compile and shutil.which("g++") is not None
+    hidden = torch.compile(model.hidden, dynamic=True) if compiled else model.hidden
     muon = Muon([parameter for parameter in model.parameters() if parameter.ndim == 3])
     adam = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.ndim < 3], betas=(0.9, 0.95), weight_decay=0.0

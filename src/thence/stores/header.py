@@ -116,6 +116,11 @@ def merge(stored: Document, wanted: Document, extendable: Sequence[str], path: P
     changes nothing.
     """
     differing = differences(stored, wanted, (*extendable, *FREE))
+    for name in extendable:  # what both have of a growing part must agree, too
+        old, new = stored.get(name), wanted.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            both = sorted(old.keys() & new.keys())
+            differing += differences({name: {k: old[k] for k in both}}, {name: {k: new[k] for k in both}})
     for name in extendable:
         differing += _conflicts(name, stored.get(name), wanted.get(name))
     if differing:

@@ -110,5 +110,7 @@ def _from_hub(split: str) -> list[Row]:
         data = load_dataset(HUB, "main", split=split)
     except Exception as error:  # the library raises its own, the network's and the file system's errors
         said = one_line(f"{type(error).__name__}: {error}", 200)
-        raise DataError(f"gsm8k: {HUB} cannot be loaded from the Hugging Face hub ({said}); go online, {instead}") from None
+        raise DataError(
+            f"gsm8k: {HUB} cannot be loaded from the Hugging Face hub ({said}); go online, {instead}"
+        ) from None
     return [Row(f"row {number}", dict(row)) for number, row in enumerate(data, 1)]

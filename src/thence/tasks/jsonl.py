@@ -163,7 +163,9 @@ class Jsonl:
         else:
             items = [(p, self._references[p.id], _answer_of(self._references[p.id])) for p in self._problems]
             grades = self.grade_all(items)
-        return [(p.id, g.reason or str(g.verdict)) for p, g in zip(self._problems, grades, strict=True) if not g.correct]
+        return [
+            (p.id, g.reason or str(g.verdict)) for p, g in zip(self._problems, grades, strict=True) if not g.correct
+        ]
 
 
 def _answer_of(gold: str) -> str:

@@ -62,4 +62,4 @@ class Judge:
 
 def _value(reply: str) -> float:
     found = NUMBER.findall(reply)
-    return min(10, int(found[-1])) / 10 if found else 0.0
+    return int(found[-1]) / 10 if found and int(found[-1]) <= 10 else 0.0
