@@ -11,7 +11,7 @@ from thence.core.completion import Ability
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Message, Problem
 from thence.core.protocols import PromptStyle
-from thence.prompts.exemplars import GENERAL
+from thence.prompts.exemplars import EXEMPLARS, GENERAL
 from thence.prompts.styles import (
     SUPERVISION,
     Bare,
@@ -60,15 +60,24 @@ def test_zero_shot_cot_begins_the_reply_and_asks_again() -> None:
 
 
 def test_few_shot_exemplars_are_earlier_turns() -> None:
-    context = FewShotCoT(shots=3).context(CHAT)
+    plain, chat = Problem("q", PROBLEM.text), Problem("d", TURNS)
+    context = FewShotCoT(shots=3).context(chat)
     assert [m.role for m in context.messages] == ["system", *["user", "assistant"] * 4, "user"]
     assert context.messages[2].content == GENERAL[0].reasoning
-    answers = FewShotCoT(shots=2, style="direct").context(PROBLEM).messages
+    answers = FewShotCoT(shots=2, style="direct").context(plain).messages
     assert [m.content for m in answers if m.role == "assistant"] == [GENERAL[0].answer, GENERAL[1].answer]
     with pytest.raises(UsageError, match=f"there are {len(GENERAL)}"):
-        FewShotCoT(shots=len(GENERAL) + 1).context(PROBLEM)
+        FewShotCoT(shots=len(GENERAL) + 1).context(plain)
     with pytest.raises(UsageError, match="shots is 0"):
         FewShotCoT(shots=0)
+
+
+@pytest.mark.parametrize("family", EXEMPLARS)
+def test_every_family_has_its_own_exemplars_that_end_in_their_answer(family: str) -> None:
+    for exemplar in EXEMPLARS[family]:
+        assert exemplar.reasoning.rpartition("####")[2].strip() == exemplar.answer
+    first = FewShotCoT(shots=1).context(Problem("q", "Why?", family)).messages[0].content
+    assert first == EXEMPLARS[family][0].question
 
 
 @pytest.mark.parametrize("exemplar", GENERAL, ids=lambda e: e.answer)

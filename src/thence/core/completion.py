@@ -105,7 +105,6 @@ class Sampling:
         """
         return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank)
 
-
     def law(self, own: Sampling) -> str:
         """How this distribution differs from a run's ``own`` sampling, in words; empty where it does not.
 

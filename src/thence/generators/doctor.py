@@ -228,8 +228,9 @@ async def _draws(visit: _Probe) -> None:
     first, again, *others = [_text(data)[0] for data in singles]
     varies = any(text != first for text in others)
     if None not in singles:
-        seen = "this time; no server promises it" if varies else "every seed gives the same text"
-        visit.note("a seed repeats its text", varies and first == again, seen if varies is (first == again) else "")
+        repeats = first == again
+        seen = "this time; no server promises it" if repeats else ""
+        visit.note("a seed repeats its text", varies and repeats, seen if varies else "every seed gives the same text")
     got, texts = 0, set[str]()
     for seed in (7, 8):  # twice, as a model may be very sure of itself
         data = await visit.attempt("n choices in one call", n=MANY, seed=seed, **hot)
