@@ -102,6 +102,13 @@ async def test_n_is_one_call_with_exact_counts(served: Served) -> None:
     assert all(c.generated is not None and c.generated <= 40 for c in done)
 
 
+async def test_more_prompts_at_once_than_one_step_takes(served: Served) -> None:
+    """Seeds and all: see the server's options in conftest."""
+    questions = [f"{QUESTION} {i} " + QUESTION for i in range(150)]
+    done = await draw(generator(served, max_connections=150), [request(text=q) for q in questions])
+    assert len(done) == 150
+
+
 async def test_seeds_repeat_alone(served: Served) -> None:
     model = generator(served)
     first, again, other = [(await draw(model, [request(seed=s)]))[0].text for s in (5, 5, 6)]

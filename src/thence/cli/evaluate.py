@@ -196,6 +196,8 @@ def _rows(document: Mapping[str, Any], report: Report) -> list[list[str]]:
         rows.append(["agreement, mean", f"{report.agreement:.2f}"])
     if report.median_confidence is not None:
         rows.append(["confidence, median", f"{report.median_confidence:.2f}"])
+    if report.segmenter is not None:
+        rows.append(["steps divided by", report.segmenter])
     rows.append(["charged tokens per problem", number(report.tokens_per_problem)])
     charged, spent = report.charged, report.spent
     rows.append(["  prompt / generated / verifier", _slashed(charged.prompt, charged.generated, charged.verifier)])

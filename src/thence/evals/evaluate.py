@@ -22,6 +22,7 @@ from thence.core.problem import Problem
 from thence.core.protocols import Generator, PromptStyle, SamplePool, Strategy, Task
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.search import solve
+from thence.core.segmenter import detect
 from thence.stores.header import Document, content_hash
 from thence.stores.sqlite import Cell, RunFile
 
@@ -40,6 +41,9 @@ __all__ = [
     "prompt_document",
     "shared_header",
 ]
+
+
+TEXTS = 64  # that the segmenter is detected from
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,13 @@ async def evaluate(
         taken = time.monotonic() - begun
         return await asyncio.get_running_loop().run_in_executor(grader, make_record, task, result, taken)
 
+    texts: dict[int, str] = {}
+
     def done(item: tuple[int, Problem], outcome: tuple[Record, list[dict[str, Any]]]) -> None:
         index, problem = item
         record, tree = outcome
+        if len(texts) < TEXTS and tree:
+            texts[index] = str(tree[0]["text"])
         record |= {"session": session, "elapsed": round(time.monotonic() - started, 3)}
         if store is not None:
             store.put_result(cell, problem.id, record, tree)
@@ -170,9 +178,22 @@ async def evaluate(
     if store is not None:
         store.flush()
     report = Report(task.spec, model or generator.identity, arm.name, arm.prompt_name, seed, budget)
+    report.segmenter = _segmenter([texts[i] for i in sorted(texts)], generator, store)
     report.exact = _flag(generator.describe().get("exact"))
     report.run = str(store.path) if store is not None else None
     return summarise(report, [records[p.id] for p in problems if p.id in records], failures)
+
+
+def _segmenter(texts: Sequence[str], generator: Generator, store: RunFile | None) -> str | None:
+    """How this model's texts divide into steps: detected once, then taken from the run file."""
+    fact = f"segmenter of {generator.identity}"
+    known = store.remembered(fact) if store is not None else None
+    if known is not None or not texts:
+        return known
+    spec = detect(texts).to_spec()
+    if store is not None:
+        store.remember(fact, spec)
+    return spec
 
 
 def chosen_problems(task: Task, limit: int | None) -> list[Problem]:

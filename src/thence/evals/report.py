@@ -54,6 +54,7 @@ class Report:
     agreement: float | None = None
     median_confidence: float | None = None
     exact: bool | None = None
+    segmenter: str | None = None
     incomplete: bool = False
     statement: str = ""
     run: str | None = None

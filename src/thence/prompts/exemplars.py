@@ -38,7 +38,8 @@ GENERAL = (
     ),
 )
 
-# The three families of the built-in word problems, in the embedded model's words; their hashes put them in no test split.
+# The three families of the built-in word problems, in the words of the embedded model; their hashes put them in no
+# test split.
 GRAPH = (
     Exemplar(
         "Ivan has 58 plums. Emil has 26 fewer plums than Ivan. Omar has 7 more plums than Emil. "

@@ -161,6 +161,11 @@ class _Reading:
         except (zlib.error, ValueError) as error:
             raise StoreError(f"{self.path}: the tree of problem {problem!r} is damaged ({error})") from error
 
+    def remembered(self, name: str) -> str | None:
+        """A fact about the run that was found out while it ran (``remember``)."""
+        rows = self._select("SELECT value FROM header WHERE name = ?", (f"fact:{name}",))
+        return rows[0][0] if rows else None
+
     def sessions(self) -> list[Record]:
         """When this file was written: start and stop (seconds since 1970; no stop: killed), versions, commit."""
         rows = self._select("SELECT started, stopped, provenance, notes FROM sessions ORDER BY id")
@@ -383,6 +388,11 @@ class RunFile(_Reading):
         """Keep that the calls for a problem failed; it is tried again at the next start."""
         values = (*cell.row, problem, failure.kind, scrub(failure.message, self._secrets), failure.attempts)
         self._enqueue(lambda db: db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", values))
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a fact about the run, such as how its model's texts are divided into steps."""
+        row = (f"fact:{name}", value)
+        self._enqueue(lambda db: db.execute("INSERT OR REPLACE INTO header VALUES (?, ?)", row))
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         self.flush()
