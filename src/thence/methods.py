@@ -129,6 +129,7 @@ METHODS: tuple[Method, ...] = (
     _row("model", "replay", "generators.replay:ReplayGenerator", "replay:FILE, recorded samples"),
 )
 ACORN = Path(__file__).parent / "acorn"
+TABLES = (".jsonl", ".json", ".csv", ".gz")
 LATER = {"prm": "process reward models", "orm": "outcome reward models"}
 
 
@@ -394,7 +395,7 @@ def verifier(text: str) -> Verifier:
 
 def task(text: str) -> Task:
     """``wordproblems(level=3)``, ``gsm8k(file=PATH)``, ``jsonl(file=PATH, …)``, or a path to such a file."""
-    if "(" not in text and Path(text).suffix in (".jsonl", ".json", ".csv", ".gz"):
+    if "(" not in text and Path(text).suffix in TABLES:
         return cast(Task, build(_import(named("task")["jsonl"].where), Spec("jsonl", (("file", text),))))
     spec = one(text, "task")
     rows = named("task")
@@ -474,6 +475,16 @@ def _server(rest: str, o: ModelOptions) -> Generator:
             name, url, key=key, headers=dict(o.headers), extra_body=dict(o.extra_body), endpoint=o.endpoint, **more
         ),
     )
+
+
+def with_arguments(task_text: str, arguments: Mapping[str, str]) -> str:
+    """A task's text with more arguments; a file's path becomes ``jsonl(file=PATH, …)``."""
+    plain_file = "(" not in task_text and Path(task_text).suffix in TABLES
+    spec = Spec("jsonl", (("file", task_text),)) if plain_file else one(task_text, "task")
+    twice = [k for k, _ in spec.arguments if k in arguments]
+    if twice:
+        raise UsageError(f"{task_text!r} already has {twice[0]}; give it once")
+    return str(Spec(spec.name, (*spec.arguments, *arguments.items())))
 
 
 def table() -> list[Mapping[str, object]]:

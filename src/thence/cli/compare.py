@@ -17,7 +17,7 @@ from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import RunFile, RunView
 
 from .evaluate import _public
-from .options import ModelFlags, SamplingFlags
+from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
 from .running import checked_task, run_path, with_signals
@@ -41,6 +41,7 @@ def compare(
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     models: ModelFlags = ModelFlags(),
+    columns: TaskFlags = TaskFlags(),
     sampling: SamplingFlags = SamplingFlags(),
 ) -> int:
     """Compare strategies on the same problems: paired differences with intervals, exact tests, cost, flips, a plot.
@@ -78,6 +79,7 @@ def compare(
     quiet
         No progress.
     """
+    task = columns.applied(task)
     chosen = checked_task(task)
     seed_list = _numbers(seeds)
     budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)

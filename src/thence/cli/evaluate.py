@@ -17,7 +17,7 @@ from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import RunFile, RunView
 
-from .options import ModelFlags, SamplingFlags
+from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
 from .running import checked_task, run_path, with_signals
@@ -40,6 +40,7 @@ def evaluate(
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     models: ModelFlags = ModelFlags(),
+    columns: TaskFlags = TaskFlags(),
     sampling: SamplingFlags = SamplingFlags(),
 ) -> int:
     """Measure a strategy on a task: accuracy with its interval, coverage, cost. The same command resumes.
@@ -80,6 +81,7 @@ def evaluate(
         run = run or again_.with_name(f"{again_.stem}-again.db")
     if task is None:
         raise UsageError("which task? e.g. thence eval wordproblems")
+    task = columns.applied(task)
     chosen = checked_task(task)
     tokens = api.tokens(budget)
     ready = api.setup(

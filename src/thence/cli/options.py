@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from thence.core.errors import UsageError
-from thence.methods import ModelOptions
+from thence.methods import ModelOptions, with_arguments
 
 
 @Parameter(name="*", group="Model")
@@ -78,6 +78,30 @@ class SamplingFlags:
         """The fields that were given."""
         fields = ("temperature", "top_p", "top_k", "max_tokens")
         return {f: getattr(self, f) for f in fields if getattr(self, f) is not None}
+
+
+@Parameter(name="*", group="Your own file")
+@dataclass(frozen=True, slots=True)
+class TaskFlags:
+    """How to read a file of questions; the same can be written into the task, jsonl(file=…, question=…)."""
+
+    question: str | None = None
+    """Column of the question; dots lead into objects."""
+    answer: str | None = None
+    """Column of the reference answer; "none" for questions without references."""
+    id: str | None = None
+    """Column of the problem's id."""
+    system: str | None = None
+    """System message put before every question."""
+    extract: str | None = None
+    """How answers are found: a regular expression, json:PATH or module:function (or path.py:function)."""
+    grader: str | None = None
+    """Your own grader, module:function or path.py:function; it runs in a process of its own under a deadline."""
+
+    def applied(self, task: str) -> str:
+        """The task's text with these flags written into it."""
+        given = {k: v for k in ("question", "answer", "id", "system", "extract", "grader") if (v := getattr(self, k))}
+        return with_arguments(task, given) if given else task
 
 
 def _pair(header: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,5 +33,15 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     try:
         return future.result()
     except KeyboardInterrupt:
-        future.cancel()
+        ended = threading.Event()
+        asyncio.run_coroutine_threadsafe(_cancelled(future, ended), background_loop())
+        ended.wait(timeout=10.0)
         raise
+
+
+async def _cancelled(future: Future[Any], ended: threading.Event) -> None:
+    """Cancel the work behind ``future`` and give it the turns it needs to let go of what it holds."""
+    future.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    ended.set()

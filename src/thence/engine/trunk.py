@@ -24,7 +24,8 @@ the rows of the q and k projections are interleaved at load time (scores are inv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,44 +36,73 @@ from thence.nets.checkpoint import Checkpoint, Shape
 GROUP_ROWS = 16
 MIN_ROWS = 4
 PAGE = 32
+THIN_ROWS = 16
+CHAIN = 192
 
 Tensor = torch.Tensor
 
 
 class Linear:
-    """x W^T + b with fused followers; packed for oneDNN on a CPU, plain elsewhere."""
+    """x W^T + b with fused followers; packed for oneDNN on a CPU, plain elsewhere.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool) -> None:
+    oneDNN's packed products are the fastest for many rows, but each call costs as much as 8 rows of a tiny model. With
+    ``thin``, up to `THIN_ROWS` rows go to the plain product instead. Both add up in one chain over at most `CHAIN`
+    inputs, so wider weights are cut into parts whose sums are added in order, and the bits agree; `Trunk` checks that
+    on the weights at hand before it uses the short way.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool, thin: bool = False) -> None:
         self.bias = bias
         self.ops: Any = torch.ops.mkldnn._linear_pointwise if packed else None
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None) if packed else weight
+        self.cuts = [*range(0, weight.shape[1], CHAIN)] if thin else [0]
+        self.cuts.append(weight.shape[1])
+        parts = [weight[:, a:b].contiguous() for a, b in pairwise(self.cuts)] if thin else [weight.contiguous()]
+        self.thin = [part.t().contiguous() for part in parts] if thin else []
+        self.parts = [torch.ops.mkldnn._reorder_linear_weight(part, None) for part in parts] if packed else parts
 
     def plain(self, x: Tensor) -> Tensor:
         """x W^T + b."""
+        if self.thin and x.shape[0] <= THIN_ROWS:
+            if len(self.thin) == 1 and self.bias is None:
+                return torch.mm(x, self.thin[0])
+            return self._thin(x, self.bias)
         if self.ops is None:
-            return F.linear(x, self.weight, self.bias)
-        out: Tensor = self.ops(x, self.weight, self.bias, "none", [], "")
-        return out
+            return F.linear(x, self.parts[0], self.bias)
+        out: Tensor = self.ops(x[:, : self.cuts[1]], self.parts[0], self.bias, "none", [], "")
+        return self._rest(x, out)
 
     def silu(self, x: Tensor) -> Tensor:
         """silu(x W^T + b)."""
-        if self.ops is None:
-            return F.silu(F.linear(x, self.weight, self.bias))
-        out: Tensor = self.ops(x, self.weight, self.bias, "swish", [], "")
+        if self.ops is None or self.thin:
+            return F.silu(self.plain(x), inplace=True)
+        out: Tensor = self.ops(x, self.parts[0], self.bias, "swish", [], "")
         return out
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """(x W^T + b) * other."""
-        if self.ops is None:
-            return F.linear(x, self.weight, self.bias) * other
-        out: Tensor = self.ops.binary(x, other, self.weight, self.bias, "mul")
+        if self.ops is None or len(self.parts) > 1:
+            return self.plain(x).mul_(other)
+        out: Tensor = self.ops.binary(x, other, self.parts[0], self.bias, "mul")
         return out
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """x W^T + b + other."""
-        if self.ops is None:
-            return F.linear(x, self.weight, self.bias).add_(other)
-        out: Tensor = self.ops.binary(x, other, self.weight, self.bias, "add")
+        if self.thin and self.bias is None and x.shape[0] <= THIN_ROWS:
+            return self._thin(x, other)
+        if self.ops is None or self.bias is not None:
+            return self.plain(x).add_(other)
+        out: Tensor = self.ops.binary(x[:, : self.cuts[1]], other, self.parts[0], None, "add")
+        return self._rest(x, out)
+
+    def _thin(self, x: Tensor, out: Tensor | None) -> Tensor:
+        for (a, b), part in zip(pairwise(self.cuts), self.thin, strict=True):
+            out = torch.mm(x[:, a:b], part) if out is None else torch.addmm(out, x[:, a:b], part)
+        assert out is not None
+        return out
+
+    def _rest(self, x: Tensor, out: Tensor) -> Tensor:
+        for (a, b), part in zip(pairwise(self.cuts[1:]), self.parts[1:], strict=True):
+            out = self.ops.binary(x[:, a:b], out, part, None, "add")
         return out
 
 
@@ -87,6 +117,7 @@ class Layer:
     norm2: Tensor
     gate: Linear
     up: Linear
+    gate_up: Linear | None
     down: Linear
 
 
@@ -192,6 +223,7 @@ class DecodePlan:
     write: Tensor
     groups: Tensor | None = None
     places: Tensor | None = None
+    views: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -218,8 +250,11 @@ class Trunk:
         weights = {k: v.to(device=device, dtype=dtype) for k, v in checkpoint.weights.items()}
         self.embedding = weights["model.embed_tokens.weight"]
         self.norm = weights["model.norm.weight"]
-        self.head = Linear(weights.get("lm_head.weight", self.embedding), None, packed=self.packed)
-        self.layers = [self._layer(weights, f"model.layers.{i}.") for i in range(shape.layers)]
+        self.thin = self.packed and dtype == torch.float32 and _tiny(weights)
+        self._read(weights)
+        if self.thin and not self._thin_agrees():
+            self.thin = False
+            self._read(weights)
         angles = torch.outer(torch.arange(shape.context + 1).float(), checkpoint.inv_freq.cpu())
         cos, sin = angles.cos() * checkpoint.rope_scale, angles.sin() * checkpoint.rope_scale
         if self.complex_rope:
@@ -227,6 +262,40 @@ class Trunk:
         else:
             self.cos = torch.cat((cos, cos), -1).unsqueeze(1).to(device=device, dtype=dtype)
             self.sin = torch.cat((-sin, sin), -1).unsqueeze(1).to(device=device, dtype=dtype)
+
+    def _read(self, weights: dict[str, Tensor]) -> None:
+        self.head = Linear(
+            weights.get("lm_head.weight", self.embedding), None, packed=self.packed, thin=self.thin
+        )
+        self.layers = [self._layer(weights, f"model.layers.{i}.") for i in range(self.shape.layers)]
+
+    def _thin_agrees(self) -> bool:
+        """Whether few rows and many rows give the same bits with these weights on this machine."""
+        generator = torch.Generator().manual_seed(0)
+        linears = [self.head]
+        for layer in self.layers:
+            linears += [layer.qkv, layer.out, layer.gate, layer.up, layer.down]
+        for linear in linears:
+            x = torch.randn(64, linear.cuts[-1], generator=generator)
+            many, summed = linear.plain(x), torch.randn(64, linear.thin[0].shape[1], generator=generator)
+            for rows in (MIN_ROWS, 8, THIN_ROWS):
+                few = x[:rows].contiguous()
+                if not torch.equal(linear.plain(few), many[:rows]):
+                    return False
+                if not torch.equal(linear.plus(few, summed[:rows]), linear.plus(x, summed)[:rows]):
+                    return False
+        for layer in self.layers:
+            x = torch.randn(64, self.shape.width, generator=generator)
+            if not torch.equal(self._gated(layer, x[:MIN_ROWS].contiguous()), self._gated(layer, x)[:MIN_ROWS]):
+                return False
+        return True
+
+    def _gated(self, layer: Layer, h: Tensor) -> Tensor:
+        """silu(gate) * up."""
+        if layer.gate_up is not None and h.shape[0] <= THIN_ROWS:
+            gate, up = layer.gate_up.plain(h).chunk(2, -1)
+            return F.silu(gate).mul_(up)
+        return layer.up.times(h, layer.gate.silu(h))
 
     def _layer(self, weights: dict[str, Tensor], at: str) -> Layer:
         shape, attn, mlp = self.shape, at + "self_attn.", at + "mlp."
@@ -239,7 +308,7 @@ class Trunk:
             return w.unflatten(0, (-1, 2, half)).transpose(1, 2).flatten(0, 2).contiguous()
 
         def linear(name: str) -> Linear:
-            return Linear(weights[name + ".weight"], weights.get(name + ".bias"), packed=self.packed)
+            return Linear(weights[name + ".weight"], weights.get(name + ".bias"), packed=self.packed, thin=self.thin)
 
         q, k, v = (attn + f"{x}_proj" for x in "qkv")
         weight = torch.cat((rotary(weights[q + ".weight"]), rotary(weights[k + ".weight"]), weights[v + ".weight"]))
@@ -250,14 +319,19 @@ class Trunk:
         if attn + "q_norm.weight" in weights:
             q_norm, k_norm = rotary(weights[attn + "q_norm.weight"]), rotary(weights[attn + "k_norm.weight"])
             qk_norm = torch.cat((q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1))).contiguous()
+        joined = None
+        if self.thin and mlp + "gate_proj.bias" not in weights:
+            both = torch.cat((weights[mlp + "gate_proj.weight"], weights[mlp + "up_proj.weight"]))
+            joined = Linear(both, None, packed=self.packed, thin=True)
         return Layer(
             norm1=weights[at + "input_layernorm.weight"],
-            qkv=Linear(weight, bias, packed=self.packed),
+            qkv=Linear(weight, bias, packed=self.packed, thin=self.thin),
             qk_norm=qk_norm,
             out=linear(attn + "o_proj"),
             norm2=weights[at + "post_attention_layernorm.weight"],
             gate=linear(mlp + "gate_proj"),
             up=linear(mlp + "up_proj"),
+            gate_up=joined,
             down=linear(mlp + "down_proj"),
         )
 
@@ -289,7 +363,7 @@ class Trunk:
         """Output projection, residual, and the gated MLP with its residual."""
         x = layer.out.plus(attended, x)
         h = F.rms_norm(x, (self.shape.width,), layer.norm2, self.shape.eps)
-        return layer.down.plus(layer.up.times(h, layer.gate.silu(h)), x)
+        return layer.down.plus(self._gated(layer, h), x)
 
     def decode(self, tokens: Tensor, positions: Tensor, prefix: Buffers, suffix: Pages, plan: DecodePlan) -> Tensor:
         """One reply token per row: writes its keys and values, returns final hidden states [rows, width]."""
@@ -314,16 +388,10 @@ class Trunk:
         s, width = self.shape, plan.tile_rows.shape[0] // (plan.tiles * self.shape.kv_heads)
         kv, d, group, p = s.kv_heads, s.head_dim, s.group, plan.prefix
         lines = plan.rows * kv
-        pk, pv = prefix.keys[layer], prefix.values[layer]
-        if plan.groups is None:
-            pk, pv = pk[: plan.tiles], pv[: plan.tiles]
-        else:
-            pk, pv = pk.index_select(0, plan.groups), pv.index_select(0, plan.groups)
-        pk, pv = pk[:, :, :p].flatten(0, 1), pv[:, :, :p].flatten(0, 1)
-
+        pk, pv = self._prefix_of(layer, prefix, plan)
         q = torch.mul(q, self.scale).view(lines, group, d)
         tiled = q.view(lines, group * d).index_select(0, plan.tile_rows).view(-1, width * group, d)
-        scores = torch.bmm(tiled, pk.transpose(1, 2))
+        scores = torch.bmm(tiled, pk)
         pieces = [scores.view(-1, group * p).index_select(0, plan.row_tiles).view(lines, group, p)]
         for (low, high), page in zip(plan.spans, suffix.keys[layer], strict=False):
             keys = page[low:high] if plan.places is None else page.index_select(0, plan.places)
@@ -343,6 +411,20 @@ class Trunk:
             out[low * kv : high * kv].baddbmm_(part, values.flatten(0, 1))
             at += PAGE
         return out.view(plan.rows, -1)
+
+    def _prefix_of(self, layer: int, prefix: Buffers, plan: DecodePlan) -> tuple[Tensor, Tensor]:
+        """Keys [tiles * kv_heads, d, width] and values [.., width, d] of the groups; views are kept in the plan."""
+        if plan.groups is None and layer < len(plan.views):
+            return plan.views[layer]
+        pk, pv = prefix.keys[layer], prefix.values[layer]
+        if plan.groups is None:
+            pk, pv = pk[: plan.tiles], pv[: plan.tiles]
+        else:
+            pk, pv = pk.index_select(0, plan.groups), pv.index_select(0, plan.groups)
+        pk, pv = pk[:, :, : plan.prefix].flatten(0, 1), pv[:, :, : plan.prefix].flatten(0, 1)
+        if plan.groups is None:
+            plan.views.append((pk.transpose(1, 2), pv))
+        return pk.transpose(1, 2), pv
 
     def prefill(self, tokens: Tensor, positions: Tensor, prefix: Buffers, plan: PrefillPlan) -> Tensor:
         """Prompt tokens, ``plan.rows`` per group: writes keys and values, returns hidden states [rows, width]."""
@@ -364,6 +446,13 @@ class Trunk:
             out = out.view(plan.count, s.kv_heads, plan.rows, s.group, s.head_dim).permute(0, 2, 1, 3, 4)
             x = self._mlp(layer, x, out.reshape(plan.count * plan.rows, -1))
         return F.rms_norm(x, (s.width,), self.norm, s.eps)
+
+
+def _tiny(weights: dict[str, Tensor]) -> bool:
+    """Whether every product adds up at most two chains, and widths are whole vector registers (else the last elements
+    of a row would take another path through silu)."""
+    shapes = [w.shape for name, w in weights.items() if name.endswith("_proj.weight")]
+    return all(inputs <= 2 * CHAIN and inputs % 32 == 0 and outputs % 32 == 0 for outputs, inputs in shapes)
 
 
 def packable(dtype: torch.dtype) -> bool:
