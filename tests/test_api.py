@@ -41,12 +41,16 @@ def test_solve_says_how_and_at_what_cost():
     assert "####" in result.trace
     charged, spent = result.ledger.total_charged, result.ledger.total_spent
     assert charged.prompt == spent.prefilled
-    assert charged.generated == spent.generated == sum((n.completion.generated or 0) * n.multiplicity for n in result.tree)
+    assert (
+        charged.generated == spent.generated == sum((n.completion.generated or 0) * n.multiplicity for n in result.tree)
+    )
 
 
 def test_same_seed_same_record_another_seed_another():
-    question = "Ann has 5 apples. Tom has 3 more apples than Ann. Sam has twice as many apples as Tom. " \
+    question = (
+        "Ann has 5 apples. Tom has 3 more apples than Ann. Sam has twice as many apples as Tom. "
         "How many apples does Sam have?"
+    )
     records = [thence.solve(question, seed=s, temperature=1.5).record() for s in (1, 1, 2)]
     for r in records:
         r.pop("spent")

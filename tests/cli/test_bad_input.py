@@ -49,11 +49,16 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["compare", "wordproblems"], USAGE, "which strategies?"),
         (["compare", "wordproblems", "greedy", "--seeds", "a"], USAGE, "whole numbers"),
         (["show", "no-such-run.db"], FAILED, "no such run file"),
-        (["eval", "missing.jsonl"], FAILED, "missing.jsonl"),
+        (["eval", "missing.jsonl"], USAGE, "missing.jsonl"),
     ],
 )
 def test_bad_arguments(
-    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made, text = refused(arguments, capsys)

@@ -54,12 +54,14 @@ class Stub:
     """``async with Stub(handler) as stub``: ``stub.url`` ends in /v1, ``stub.calls`` lists the completions
     asked for.
 
-    GET /v1/models lists ``models`` and is not passed to the handler; ``cut`` counts connections that the
-    client closed while its request was in progress.
+    GET /v1/models lists ``models``, /metrics gives ``metrics``; neither is passed to the handler. ``cut`` counts
+    connections that the client closed while its request was in progress.
     """
 
-    def __init__(self, handler: Handler, models: tuple[JSON, ...] = ({"id": "m", "owned_by": "stub"},)) -> None:
-        self.handler, self.models = handler, models
+    def __init__(
+        self, handler: Handler, models: tuple[JSON, ...] = ({"id": "m", "owned_by": "stub"},), metrics: str = ""
+    ) -> None:
+        self.handler, self.models, self.metrics = handler, models, metrics
         self.calls: list[Call] = []
         self.cut = 0
         self.now = self.peak = 0
@@ -96,7 +98,9 @@ class Stub:
         headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:] if line)}
         content = await reader.readexactly(int(headers.get("content-length", 0)))
         call = Call(method, path, headers, json.loads(content) if content else {})
-        if method == "GET":
+        if path == "/metrics":
+            reply = Reply(self.metrics.encode())
+        elif method == "GET":
             reply = Reply({"object": "list", "data": list(self.models)}) if self.models else Reply(b"no", 404)
         else:
             self.calls.append(call)

@@ -102,6 +102,25 @@ async def test_vllm_is_told_what_its_generation_config_could_set() -> None:
     assert Ability.CONTINUE in model.abilities
 
 
+CPU = 'vllm:cache_config_info{_block_size_resolved="True",block_size="128",kv_cache_memory_bytes="1073741824"} 1.0'
+GPU = 'vllm:cache_config_info{_block_size_resolved="True",block_size="16",kv_cache_memory_bytes="None"} 1.0'
+
+
+@pytest.mark.parametrize(("metrics", "sent"), [(CPU, False), (GPU, True), ("", True)])
+async def test_no_seed_is_sent_to_vllm_on_a_cpu_which_it_could_kill(metrics: str, sent: bool) -> None:
+    async with Stub(obliging_without_seed, ({"id": "m", "owned_by": "vllm"},), metrics) as stub:
+        model = generator(stub)
+        await one(model, request(5))
+        assert ("seed" in stub.calls[0].body) is sent
+        assert model.describe()["seeds"] == ("sent" if sent else "not sent")
+        await one(generator(stub, seeds=True), request(5))
+        assert stub.calls[-1].body["seed"] == 5
+
+
+async def obliging_without_seed(call: Call) -> Reply:
+    return chat("text")
+
+
 async def test_equal_requests_become_one_call_with_one_seed() -> None:
     async with Stub(obliging) as stub:
         requests = [request(s) for s in (3, 4, 5)] + [request(9, text="Other?")]

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from conftest import Served
+from serving import Served
 
 from thence.core.budget import Spent
 from thence.core.completion import Ability, Completion, Context, Failure, Finish, Request, Sampling, Segment
@@ -103,14 +103,14 @@ async def test_n_is_one_call_with_exact_counts(served: Served) -> None:
 
 
 async def test_more_prompts_at_once_than_one_step_takes(served: Served) -> None:
-    """Seeds and all: see the server's options in conftest."""
+    """A prompt is then split over two steps, which kills vLLM on a CPU if its request has a seed."""
     questions = [f"{QUESTION} {i} " + QUESTION for i in range(150)]
     done = await draw(generator(served, max_connections=150), [request(text=q) for q in questions])
     assert len(done) == 150
 
 
 async def test_seeds_repeat_alone(served: Served) -> None:
-    model = generator(served)
+    model = generator(served, seeds=True)
     first, again, other = [(await draw(model, [request(seed=s)]))[0].text for s in (5, 5, 6)]
     assert first == again
     assert first != other
@@ -213,12 +213,10 @@ async def test_a_model_that_is_not_served(served: Served) -> None:
 
 async def test_closing_ends_the_work_on_the_server(served: Served) -> None:
     model, book = generator(served, extra_body={"ignore_eos": True}), Spent()
-    endless = [request(Sampling(max_tokens=None), s, q) for s, q in enumerate(QUESTIONS * 3)]
+    endless = [request(Sampling(max_tokens=None), s, q) for q in QUESTIONS for s in range(16)]
     running = asyncio.ensure_future(ask(model, endless, book))
-    for _ in range(200):
+    while await asyncio.to_thread(served.metric, "num_requests_running") == 0 and not running.done():
         await asyncio.sleep(0.05)
-        if served.metric("num_requests_running") > 0:
-            break
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -237,7 +235,7 @@ async def test_the_doctor_finds_it_well(served: Served) -> None:
         served.url, needs={"beam": frozenset({Ability.CONTINUE}), "x": frozenset({Ability.FIRST_TOKEN})}
     )
     findings = {c.name: c.finding for c in report.checks}
-    assert {n for n, f in findings.items() if f is Finding.NO} == set(), report.checks
+    assert {n for n, f in findings.items() if f is Finding.NO} == {"seeds are safe"}, report.checks
     assert report.abilities == {Ability.LOGPROBS, Ability.TOP2, Ability.CONTINUE}
     assert report.lacking == {"beam": (), "x": ("first-token",)}
     assert report.max_context

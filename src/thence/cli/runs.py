@@ -68,13 +68,21 @@ def _summary(path: Path, run: RunView) -> dict[str, Any]:
     return {
         "run": str(path),
         "task": _text(header.get("task")),
-        "model": _text(header.get("model")),
+        "model": _model(header),
         "arms": ", ".join(arms),
         "results": sum(len(run.results(c)) for c in cells),
         "failed": sum(len(run.failures(c)) for c in cells),
         "samples": run.sample_count(),
         "when": when,
     }
+
+
+def _model(header: dict[str, Any]) -> str:
+    """The model's name with what its samples depend on, in words."""
+    facts = header.get("model") or {}
+    policy = header.get("notes", {}).get("policy", {})
+    name = str(policy.get("model") or facts.get("identity", ""))
+    return " ".join([name, *(str(facts[k]) for k in ("dtype", "device") if facts.get(k))])
 
 
 def _text(value: object) -> str:
@@ -141,18 +149,19 @@ def _show_run(view: RunView, cells: list[Cell], limit: int, json: bool) -> None:
         return
     header = view.header
     out.print(plain(f"{view.path}", "bold"))
-    for key in ("task", "model", "strategy", "prompt", "seed", "budget", "limit"):
+    out.print(plain(f"{'model':<10} {_model(header)}"))
+    for key in ("task", "strategy", "prompt", "seed", "budget", "limit"):
         if header.get(key) is not None:
             out.print(plain(f"{key:<10} {_text(header[key])}"))
     for cell in cells:
         results = view.results(cell)
-        verdicts = Counter(str(r.get("verdict", "no reference")) for r in results.values())
+        verdicts = Counter(_verdict(r) for r in results.values())
         title = f"{cell.arm or header.get('strategy', '')}  seed {cell.seed}"
         title += f"  budget {cell.budget:,}" if cell.budget else ""
         counts = ", ".join(f"{n} {v}" for v, n in verdicts.most_common())
         out.print(plain(f"\n{title}: {counts}; {len(view.failures(cell))} failed", "bold"))
         rows = [
-            [pid, one_line(str(r.get("answer")), 24), str(r.get("verdict", "")), _confidence(r), _tokens(r)]
+            [pid, one_line(str(r.get("answer")), 24), _verdict(r), _confidence(r), _tokens(r)]
             for pid, r in list(results.items())[:limit]
         ]
         out.print(table("", ["problem", "answer", "verdict", "confidence", "charged"], rows, right=(3, 4)))
@@ -160,6 +169,10 @@ def _show_run(view: RunView, cells: list[Cell], limit: int, json: bool) -> None:
             out.print(plain(f"and {len(results) - limit} more; --limit shows them", "dim"))
     first = next(iter(view.results(cells[0])), "ID")
     out.print(plain(f"one problem: thence show {view.path} --problem {first}", "dim"))
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    return str(record.get("verdict") or "no reference")
 
 
 def _confidence(record: dict[str, Any]) -> str:
@@ -187,7 +200,7 @@ def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool) ->
         out.print(plain(f"{problem}  {cell.arm or view.header.get('strategy', '')}  seed {cell.seed}", "bold"))
         if record.get("question"):
             out.print(plain(str(record["question"])))
-        out.print(plain(f"answer {record.get('answer')!r}  {record.get('verdict', '')}  {_tokens(record)} tokens"))
+        out.print(plain(f"answer {record.get('answer')!r}  {_verdict(record)}  {_tokens(record)} tokens"))
         for line in tree_lines(Tree.from_record(rows or []), record.get("node")):
             out.print(line)
     if not found:

@@ -107,7 +107,7 @@ class Engine:
     def _reset(self) -> None:
         """Empty rows and buffers (also after an error, which leaves them in doubt)."""
         self._waiting: deque[Job] = deque()
-        self._rows = Rows(self.slots)
+        self._rows = Rows(self.slots, self._bucket(self.slots))
         self._groups: list[Group | None] = []
         self._open: dict[tuple[int, ...], list[Group]] = {}
         self._outbox: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
@@ -455,10 +455,10 @@ class Engine:
         job.logprobs += sampling.logprobs_of(logits, self._tensor(np.array(targets))).tolist()
 
     def _logits(self, states: Tensor) -> Tensor:
-        """Logits of any number of states; fewer than MIN_ROWS are padded."""
+        """Logits of any number of states, padded to a number of rows that decoding uses as well."""
         n = states.shape[0]
-        if n < self._least:
-            states = torch.cat((states, states.new_zeros(self._least - n, states.shape[1])))
+        if (m := self._bucket(n)) > n:
+            states = torch.cat((states, states.new_zeros(m - n, states.shape[1])))
         return self.trunk.logits(states)[:n]
 
     def _first_tokens(self, jobs: list[Job], hidden: dict[int, Tensor]) -> None:

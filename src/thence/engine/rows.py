@@ -37,9 +37,13 @@ class Group:
 
 @dataclass(slots=True)
 class Rows:
-    """State of every row; ``lengths`` counts the reply tokens whose keys are in the row's buffer."""
+    """State of every row; ``lengths`` counts the reply tokens whose keys are in the row's buffer.
+
+    Jobs get the first ``slots`` rows; the arrays have ``size`` of them, the largest batch with its padding.
+    """
 
     slots: int
+    size: int
     jobs: list[Job | None] = field(init=False)
     groups: list[Group | None] = field(init=False)
     free: list[int] = field(init=False)
@@ -61,10 +65,10 @@ class Rows:
     pairs: npt.NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
-        n = self.slots
+        n = self.size
         self.jobs = [None] * n
         self.groups = [None] * n
-        self.free = list(range(n))
+        self.free = list(range(self.slots))
         self.live = np.zeros(n, dtype=np.bool_)
         for name in ("group", "prompts", "lengths", "tokens", "drawn", "limits", "stops", "top_k"):
             setattr(self, name, np.zeros(n, dtype=np.int64))

@@ -55,6 +55,8 @@ class Text:
         for i in ids:
             at += len(decoder.decode(self.pieces[i]))
             ends.append(min(at, len(text)))
+        if ends:
+            ends[-1] = len(text)  # a character that never got finished
         return tuple(ends)
 
     def _window_ends(self, ids: Sequence[int], text: str) -> tuple[int, ...]:

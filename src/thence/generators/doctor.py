@@ -18,7 +18,7 @@ from thence.core.completion import Ability
 from thence.core.errors import ServerError, UsageError
 from thence.core.protocols import missing
 
-from .openai import PATHS, Endpoint, count, read_logprobs, token_ends
+from .openai import PATHS, Endpoint, count, on_cpu, read_logprobs, token_ends
 from .server import JSON, CallRejected, Patience, Server, find_key
 
 QUESTION = "Count from one to ten in words."
@@ -159,6 +159,11 @@ async def probe(
         await _stops(visit)
         await _continues(visit)
         await _at_once(visit)
+        if neutral and on_cpu(await server.text("/metrics", above=True) or ""):
+            visit.note("seeds are safe", False, "vLLM on a CPU can die on them, so thence sends it none")
+            visit.advice.append(
+                "start vLLM with --no-enable-chunked-prefill and use seeds=True (Python), to send seeds"
+            )
         context = count(own.get("max_model_len"))
         visit.note("tells its context length", context is not None, f"{context} tokens" if context else "")
     finally:

@@ -1,9 +1,9 @@
 """Any OpenAI-compatible server as a generator: vLLM, llama.cpp, OpenAI and the many that speak like it.
 
-Equal requests become one call with ``n=`` and one seed, because a server then reads the prompt once; where
-it returns fewer choices than asked, the rest comes from more calls. Every sampling parameter is sent,
-because servers fill gaps from the model's own generation config. A server's samples are records, not
-reproducible draws: the seed is sent, and nothing is promised.
+Equal requests become one call with ``n=`` and one seed, because a server then reads the prompt once; where it
+returns fewer choices than asked, the rest comes from more calls. Every sampling parameter is sent, because servers
+fill gaps from the model's own generation config. A server's samples are records, not reproducible draws: a seed is
+sent, and nothing is promised.
 
 Token counts are the server's: of each choice where it shows token ids or log-probabilities, of the call
 otherwise. A choice whose own count stays unknown (one of several in a call) says None; ``max_n=1`` makes
@@ -100,11 +100,13 @@ def thinking(context: Context) -> bool:
 class OpenAIGenerator:
     """A model ``name`` on the server at ``url``.
 
-    ``endpoint`` is "chat" (the server renders) or "completions" (``renderer`` does, by default ``plain``). ``headers``
-    and ``extra_body`` go with every call; ``extra_body`` cannot set what thence sets itself. ``max_connections`` bounds
-    the calls at once, ``max_n`` the choices of one call, ``timeout`` the seconds of one try (``patience`` says the
-    rest). Without a ``key`` that of ``find_key`` is used. ``abilities`` states what the server can do; by default that
-    is found out at first use (``connect``), and before that a server is taken to give log-probabilities.
+    ``endpoint`` is "chat" (the server renders) or "completions" (``renderer`` does, by default ``plain``).
+    ``headers`` and ``extra_body`` go with every call; ``extra_body`` cannot set what thence sets itself.
+    ``max_connections`` bounds the calls at once, ``max_n`` the choices of one call, ``timeout`` the seconds of one
+    try (``patience`` says the rest). Without a ``key`` that of ``find_key`` is used. ``abilities`` states what the
+    server can do; by default that is found out at first use (``connect``), and before that a server is taken to
+    give log-probabilities. ``seeds`` says whether seeds are sent; by default to all servers but vLLM on a CPU,
+    which they can kill (``on_cpu``).
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class OpenAIGenerator:
         renderer: Renderer | None = None,
         abilities: frozenset[Ability] | None = None,
         max_context: int | None = None,
+        seeds: bool | None = None,
     ) -> None:
         if endpoint not in PATHS:
             raise UsageError(f"the endpoint is {endpoint!r}; it is chat or completions")
@@ -143,7 +146,7 @@ class OpenAIGenerator:
         self._stated = abilities is not None
         assumed = {Ability.LOGPROBS, Ability.TOP2} | ({Ability.CONTINUE} if endpoint == "completions" else set())
         self._abilities = frozenset(assumed) if abilities is None else abilities
-        self._max_n, self._max_context = max_n, max_context
+        self._max_n, self._max_context, self._seeds = max_n, max_context, seeds
         self._cap_name = "max_tokens"
         self._is_vllm = False
         self._connected = False
@@ -200,6 +203,7 @@ class OpenAIGenerator:
             "url": self._server.shown,
             "endpoint": self._endpoint,
             "server": "vllm" if self._is_vllm else "unknown",
+            "seeds": "not sent" if self._seeds is False else "sent",
             "continues": "tokens" if self._is_vllm and self._endpoint == "chat" else CONTINUES[self._endpoint],
             "extra_body": sorted(self._extra_body),
             "exact": False,
@@ -367,7 +371,9 @@ class OpenAIGenerator:
     ) -> tuple[str, JSON]:
         """Path and body of a call; with ``ids`` they are the prompt."""
         body: JSON = {"model": self._name, "temperature": sampling.temperature, "top_p": sampling.top_p}
-        body |= {"seed": seed % SEEDS, "n": n}
+        body["n"] = n
+        if self._seeds is not False:
+            body["seed"] = seed % SEEDS
         if sampling.max_tokens is not None:
             body[self._cap_name] = sampling.max_tokens
         if stop := [*sampling.stop, *self._plain_stop]:
@@ -456,6 +462,8 @@ class OpenAIGenerator:
                     self._max_context = count(model.get("max_model_len"))
         if self._is_vllm and not self._stated:
             self._abilities |= {Ability.CONTINUE}
+        if self._is_vllm and self._seeds is None:
+            self._seeds = not on_cpu(await self._server.text("/metrics", above=True) or "")
 
     async def _continues(self, book: Spent) -> bool:
         """Whether the server continues a begun reply.
@@ -485,6 +493,16 @@ class OpenAIGenerator:
             return ModelError(f"{shown} has no {self._endpoint} endpoint ({rejected.said}); try --endpoint {other}")
         listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return ModelError(f"{shown} does not serve {self._name!r}; it serves {listed}")
+
+
+def on_cpu(metrics: str) -> bool:
+    """Whether these are the metrics of vLLM on a CPU: cache blocks of 128 tokens in a set amount of memory.
+
+    There vLLM (0.32) dies with "CPU Generator does not use offset" when the prompt of a seeded request is split over
+    two steps, as happens once more prompts wait than fit into one. Its option --no-enable-chunked-prefill helps, too.
+    """
+    info = next((line for line in metrics.splitlines() if line.startswith("vllm:cache_config_info{")), "")
+    return 'block_size="128"' in info and re.search(r'kv_cache_memory_bytes="\d', info) is not None
 
 
 def count(value: object) -> int | None:

@@ -221,7 +221,7 @@ class Server:
 
         ``above``: the path is beside the version of the API and not in it (``/tokenize`` beside ``/v1``).
         """
-        url = f"{str(self._url).removesuffix('/v1') if above else self._url}{path}"
+        url = self._at(path, above)
         content = json.dumps(body).encode()
         begun, attempts = time.monotonic(), 0
         while True:
@@ -249,16 +249,26 @@ class Server:
             await asyncio.sleep(wait)
 
     async def get(self, path: str) -> JSON | None:
-        """GET what is nice to know, twice at most; None when it cannot be had."""
+        """GET an object that is nice to know; None when it cannot be had."""
+        try:
+            data = json.loads(await self.text(path) or "")
+        except (ValueError, RecursionError):
+            return None
+        return data if isinstance(data, dict) else None
+
+    async def text(self, path: str, *, above: bool = False) -> str | None:
+        """GET a page, twice at most; None when it cannot be had. ``above`` as in ``post``."""
         for _ in range(2):
             try:
                 async with asyncio.timeout(min(10.0, self._patience.timeout)):
-                    response = await self.here().client.get(f"{self._url}{path}")
-                data = response.json() if response.status_code == 200 else None
-                return data if isinstance(data, dict) else None
-            except (httpx.HTTPError, TimeoutError, ValueError):
+                    response = await self.here().client.get(self._at(path, above))
+                return response.text if response.status_code == 200 else None
+            except (httpx.HTTPError, TimeoutError):
                 continue
         return None
+
+    def _at(self, path: str, above: bool) -> str:
+        return f"{str(self._url).removesuffix('/v1') if above else self._url}{path}"
 
     def _wait(self, trouble: _Trouble, attempts: int, begun: float) -> float | None:
         """Seconds until the next try; None to give up."""

@@ -797,8 +797,12 @@ class Band:
 
     @property
     def merit(self) -> float:
-        """What the default temperature should make large: the vote, and that sampling finds the answer at all."""
-        return self.mean("vote")[0] + self.mean("coverage")[0]
+        """The smallest distance to what the default level should show: the larger, the safer the band.
+
+        A vote at least .08 above one sample and not below greedy, and coverage of at least .85.
+        """
+        gain, loss = self.mean("vote", minus="one")[0], self.mean("vote", minus="greedy")[0]
+        return min(gain - 0.08, loss, self.mean("coverage")[0] - 0.85)
 
 
 def answers(

@@ -1,0 +1,1 @@
+"""Makes helpers beside this file (`tiny_models`) importable from every test folder."""

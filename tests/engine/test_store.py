@@ -1,0 +1,58 @@
+"""The prefix store."""
+
+from __future__ import annotations
+
+import torch
+from thence.engine.store import BLOCK, Store
+
+
+def kv(ids: list[int]) -> torch.Tensor:
+    """A recognisable cache: every number is the token's id. [layers 1, 2, kv_heads 1, tokens, d 1]"""
+    return torch.tensor(ids, dtype=torch.float32).view(1, 1, 1, -1, 1).expand(1, 2, 1, -1, 1)
+
+
+def joined(pieces: list[torch.Tensor]) -> list[int]:
+    return [int(x) for piece in pieces for x in piece[0, 0, 0, :, 0]]
+
+
+def test_a_whole_prompt_comes_back_with_its_last_state_and_a_longer_one_shares_whole_blocks() -> None:
+    store = Store(10**6)
+    ids = list(range(BLOCK + 10))
+    end = store.add_prompt(ids, kv(ids), torch.ones(3))
+    pieces, covered, whole = store.prompt(ids)
+    assert (joined(pieces), covered, whole) == (ids, len(ids), end)
+    longer = [*ids, 500, 501]
+    pieces, covered, whole = store.prompt(longer)
+    assert (joined(pieces), covered, whole) == (ids, len(ids), None)
+    other = [*ids[: BLOCK + 3], 900]
+    pieces, covered, whole = store.prompt(other)
+    assert (joined(pieces), covered, whole) == (ids[: BLOCK + 3], BLOCK + 3, None)
+    assert store.prompt([999])[1] == 0
+
+
+def test_replies_hang_below_their_prompt_and_never_mix_with_prompts() -> None:
+    store = Store(10**6)
+    end = store.add_prompt([1, 2], kv([1, 2]), torch.ones(3))
+    store.add_reply(end, [3, 4, 5], kv([3, 4, 5]))
+    assert joined(store.reply(end, [3, 4, 9])[0]) == [3, 4]
+    assert store.prompt([1, 2, 3, 4, 5])[1] == 2
+
+
+def test_the_limit_holds_and_the_least_recently_used_goes_first() -> None:
+    one = kv(list(range(BLOCK))).numel() * 4
+    store = Store(4 * one)
+    prompts = [[100 * p + i for i in range(BLOCK)] for p in range(6)]
+    for ids in prompts[:4]:
+        store.add_prompt(ids, kv(ids), torch.ones(3))
+    store.prompt(prompts[0])  # used again
+    for ids in prompts[4:]:
+        store.add_prompt(ids, kv(ids), torch.ones(3))
+    assert store.bytes <= store.limit
+    assert store.prompt(prompts[0])[1] == BLOCK
+    assert store.prompt(prompts[1])[1] == 0
+    assert store.evicted >= 2 * BLOCK
+    gone = Store(1)
+    end = gone.add_prompt(prompts[0], kv(prompts[0]), torch.ones(3))
+    gone.add_prompt(prompts[1], kv(prompts[1]), torch.ones(3))
+    assert not end.alive
+    gone.add_reply(end, [1], kv([1]))  # its prompt is gone: kept nowhere, no error
