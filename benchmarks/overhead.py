@@ -19,7 +19,7 @@ from typing import Any
 
 from thence import api, methods
 from thence.core.budget import Spent
-from thence.core.completion import Completion, Request
+from thence.core.completion import Completion, Request, Sampling
 from thence.core.protocols import Generator
 from thence.evals.evaluate import Arm, chosen_problems, eval_header, evaluate
 from thence.stores.sqlite import RunFile
@@ -47,11 +47,13 @@ async def raw_tokens_per_second(generator: Generator, seed: int) -> float:
     return tokens / (time.perf_counter() - started)
 
 
-async def eval_tokens_per_second(generator: Generator, seed: int, folder: Path) -> float:
+async def eval_tokens_per_second(
+    generator: Generator, seed: int, folder: Path, sampling: Sampling | None = None
+) -> float:
     """The same load through an evaluation: votes, grades, trees, books and a run file."""
     task = api.task("wordproblems")
     arm = Arm("self-consistency(n=16)", methods.strategy("self-consistency(n=16)"), methods.prompt("cot"), "cot")
-    arm = replace(arm, sampling=generator.defaults)
+    arm = replace(arm, sampling=sampling or generator.defaults)
     header = eval_header(task, generator, arm, seed=seed, limit=PROBLEMS)
     with RunFile.open(folder / f"{seed}.db", header) as store:
         started = time.perf_counter()
@@ -61,12 +63,12 @@ async def eval_tokens_per_second(generator: Generator, seed: int, folder: Path) 
     return report.charged.generated / seconds
 
 
-async def _eval_rows() -> tuple[dict[str, Row], dict[str, float]]:
+async def _eval_rows(rounds: int) -> tuple[dict[str, Row], dict[str, float]]:
     generator = api.load("acorn")
     chosen_problems(api.task("wordproblems"), PROBLEMS)
     raw, through = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(ROUNDS + 1):
+        for seed in range(rounds + 1):
             a = await raw_tokens_per_second(generator, seed)
             b = await eval_tokens_per_second(generator, seed, Path(folder))
             if seed:  # the first round warms up
@@ -90,9 +92,68 @@ def cpu_seconds(command: list[str], rounds: int = 5) -> float:
     return statistics.median(times)
 
 
-def measure() -> tuple[dict[str, Row], dict[str, float]]:
+async def plain_requests(url: str, seed: int) -> float:
+    """The load as plain HTTP requests with n=16, all at once: what the server can do for anyone."""
+    import httpx
+
+    task, style = api.task("wordproblems"), methods.prompt("cot")
+    problems = chosen_problems(task, PROBLEMS)
+    sampling = api.sampled(api.load("acorn"))
+    async with httpx.AsyncClient(timeout=600, trust_env=False, limits=httpx.Limits(max_connections=None)) as client:
+
+        async def one(i: int) -> int:
+            messages = [{"role": m.role, "content": m.content} for m in style.context(problems[i]).messages]
+            body = {
+                "model": "acorn",
+                "messages": messages,
+                "n": SAMPLES,
+                "temperature": sampling.temperature,
+                "max_tokens": 512,
+                "seed": seed * 1009 + i,
+            }
+            reply = await client.post(f"{url}/chat/completions", json=body)
+            return int(reply.json()["usage"]["completion_tokens"])
+
+        started = time.perf_counter()
+        tokens = sum(await asyncio.gather(*(one(i) for i in range(len(problems)))))
+        return tokens / (time.perf_counter() - started)
+
+
+async def _server_rounds(url: str, rounds: int) -> tuple[list[float], list[float]]:
+    sampling = replace(api.load("acorn").defaults, max_tokens=512)
+    options = methods.ModelOptions(max_connections=PROBLEMS)
+    plain, through = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(rounds + 1):
+            a = await plain_requests(url, seed)
+            generator = api.load(f"openai:acorn@{url}", options)
+            b = await eval_tokens_per_second(generator, 500 + seed, Path(folder), sampling)
+            if seed:
+                plain.append(a)
+                through.append(b)
+    await api.close_loaded()
+    return plain, through
+
+
+def through_server(vllm_python: str, rounds: int = ROUNDS) -> tuple[dict[str, Row], dict[str, float]]:
+    """The same load through a vLLM server: an evaluation against plain requests with n=16."""
+    from vllm_server import served
+
+    with served(vllm_python) as url:
+        plain, through = asyncio.run(_server_rounds(url, rounds))
+    ratio = statistics.median(b / a for a, b in zip(plain, through, strict=True))
+    what = f"self-consistency of {SAMPLES} over {PROBLEMS} problems through a vLLM server, against plain requests"
+    rows = {"server-eval-overhead": {"ratio": ratio, "goal": 0.9, "better": "higher", "what": what}}
+    medians = {
+        "plain requests, tokens/s": statistics.median(plain),
+        "through thence, tokens/s": statistics.median(through),
+    }
+    return rows, medians
+
+
+def measure(rounds: int = ROUNDS) -> tuple[dict[str, Row], dict[str, float]]:
     """Rows of the table, and the figures behind them."""
-    rows, figures = asyncio.run(_eval_rows())
+    rows, figures = asyncio.run(_eval_rows(rounds))
     bare = cpu_seconds([sys.executable, "-c", "pass"])
     importing = cpu_seconds([sys.executable, "-c", "import thence"]) - bare
     helping = cpu_seconds([sys.executable, "-m", "thence", "--help"])

@@ -1,4 +1,4 @@
-"""Exact mode: a sample's tokens and log-probabilities depend on its seed and its context, bit for bit, on nothing else."""
+"""Exact mode: a sample's tokens and log-probabilities depend on its seed and its context, bit for bit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from thence.core.budget import Spent
 from thence.core.completion import Completion, Context, Origin, Request, Sampling, Segment
 from thence.core.problem import Message

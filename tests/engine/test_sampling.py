@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from thence.engine.sampling import Choice, logprobs_of, pick, ranked, top_two, uniforms
 
 
@@ -12,9 +13,7 @@ def noise(count: int, seed: int = 3) -> torch.Tensor:
     return torch.from_numpy(uniforms(np.full(count, seed, np.uint64), np.arange(count).astype(np.uint64)))
 
 
-def choose(
-    rows: int, temperature: float, top_k: int | None = None, top_p: float | None = None
-) -> Choice:
+def choose(rows: int, temperature: float, top_k: int | None = None, top_p: float | None = None) -> Choice:
     filtered = top_k is not None or top_p is not None
     return Choice(
         torch.full((rows,), temperature) if temperature else None,
@@ -31,7 +30,7 @@ def frequencies(logits: list[float], choice: Choice, rows: int) -> list[float]:
 
 def test_noise_is_uniform_and_belongs_to_seed_and_position() -> None:
     many = noise(200_000)
-    assert 0 <= many.min()
+    assert many.min() >= 0
     assert many.max() < 1
     assert abs(many.mean() - 0.5) < 0.003
     assert abs(many.var() - 1 / 12) < 0.002

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from thence.engine.text import Text
 from tiny_models import byte_tokenizer, word_tokenizer
 
@@ -17,11 +18,10 @@ def test_byte_level_text_and_ends_count_whole_characters() -> None:
     ends = text.ends(ids, TRICKY)
     assert ends[-1] == len(TRICKY)
     assert list(ends) == sorted(ends)
-    raw, at = TRICKY.encode(), 0
+    raw = TRICKY.encode()
     for i, end in enumerate(ends):
-        at += 1
         try:
-            assert len(raw[:at].decode()) == end, i
+            assert len(raw[: i + 1].decode()) == end, i
         except UnicodeDecodeError:
             assert end == ends[i - 1]  # within a character nothing new has ended
 

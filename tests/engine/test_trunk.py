@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+
 from thence.core.budget import Spent
 from thence.core.completion import Completion, Context, Origin, Request, Sampling, Segment
 from thence.core.problem import Message
@@ -73,7 +74,9 @@ def test_log_probabilities_equal_transformers(case: str, tmp_path: Path) -> None
         sampling = Sampling(temperature=1.0, max_tokens=70, top2=True)
         prompt = list(generator.tokens(context()))
         for completion in await draw(generator, [Request(context(), sampling, seed) for seed in range(5)]):
-            assert completion.ids and completion.logprobs and completion.top2
+            assert completion.ids
+            assert completion.logprobs
+            assert completion.top2
             table = reference(path, prompt + list(completion.ids))[len(prompt) - 1 : -1]
             expected = table.gather(1, torch.tensor(completion.ids)[:, None])[:, 0]
             assert torch.allclose(expected, torch.tensor(completion.logprobs), atol=1e-4)
@@ -82,7 +85,8 @@ def test_log_probabilities_equal_transformers(case: str, tmp_path: Path) -> None
         forced = context(Segment(" Tom has 3", None, Origin.FORCED))
         [after] = await draw(generator, [Request(forced, Sampling(temperature=0.0, max_tokens=5), 0)])
         prompt = list(generator.tokens(forced))
-        assert after.ids and after.logprobs
+        assert after.ids
+        assert after.logprobs
         table = reference(path, prompt + list(after.ids))[len(prompt) - 1 : -1]
         expected = table.gather(1, torch.tensor(after.ids)[:, None])[:, 0]
         assert torch.allclose(expected, torch.tensor(after.logprobs), atol=1e-4)
@@ -122,7 +126,8 @@ def test_a_long_prompt_is_prefilled_in_pieces(tmp_path: Path) -> None:
         prompt = list(generator.tokens(long))
         assert len(prompt) > 600
         [one] = await draw(generator, [Request(long, Sampling(temperature=1.0, max_tokens=4), 0)])
-        assert one.ids and one.logprobs
+        assert one.ids
+        assert one.logprobs
         table = reference(path, prompt + list(one.ids))[len(prompt) - 1 : -1]
         expected = table.gather(1, torch.tensor(one.ids)[:, None])[:, 0]
         assert torch.allclose(expected, torch.tensor(one.logprobs), atol=1e-4)

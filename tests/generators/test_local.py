@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from thence.core.budget import Spent
 from thence.core.completion import (
     Ability,
@@ -207,7 +208,9 @@ async def test_a_shared_prompt_is_prefilled_once_and_a_continuation_prefills_not
     assert (again.prefilled, again.reused) == (0, prompt)
     assert isinstance(cut, Completion)
     continued = Spent()
-    await outcomes(model, [Request(ask("Tom has 3 apples . how many in total ?", Segment("", cut.ids)), GREEDY, 1)], continued)
+    await outcomes(
+        model, [Request(ask("Tom has 3 apples . how many in total ?", Segment("", cut.ids)), GREEDY, 1)], continued
+    )
     # The last drawn token was never read, so it is computed; everything before it is cached.
     assert (continued.prefilled, continued.reused) == (1, prompt + 19)
 
@@ -248,7 +251,9 @@ async def test_books_equal_the_engines_counters_cancellations_included(path: str
 async def test_closing_the_iterator_frees_the_rows(path: str) -> None:
     generator = load_local(path, dtype="float32", slots=4)
     generator.engine.ends = frozenset()
-    async with aclosing(generator.run([Request(ask(), Sampling(1.0, max_tokens=200), s) for s in range(8)], Spent())) as r:
+    async with aclosing(
+        generator.run([Request(ask(), Sampling(1.0, max_tokens=200), s) for s in range(8)], Spent())
+    ) as r:
         task = asyncio.ensure_future(anext(r))
         await asyncio.sleep(0.02)
         assert generator.pending == 8
@@ -327,7 +332,9 @@ def test_models_that_cannot_be_loaded_say_why(tmp_path: Path, path: str) -> None
     import transformers
 
     word_tokenizer().save_pretrained(gpt)
-    transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=90)).save_pretrained(gpt)
+    transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=90)
+    ).save_pretrained(gpt)
     with pytest.raises(ModelError, match=r"gpt2.*LlamaForCausalLM"):
         load_local(str(gpt))
     sliding = save_tiny(tmp_path / "sliding", "mistral", sliding_window=16)

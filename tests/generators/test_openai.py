@@ -17,7 +17,8 @@ from thence.core.completion import Ability, Completion, Context, Failure, Finish
 from thence.core.errors import ModelError, ServerError, ThenceError, UsageError
 from thence.core.problem import Message
 from thence.core.protocols import Generator
-from thence.generators.openai import OpenAIGenerator, parse_model, plain, reconcile, room_left, spell, token_ends
+from thence.generators.answer import reconcile, room_left, spell, token_ends
+from thence.generators.openai import OpenAIGenerator, parse_model, plain
 from thence.generators.server import Patience, find_key, retry_after
 
 QUICK = Patience(timeout=5.0, retries=4, first_wait=0.001, longest_wait=0.05, total=10.0)

@@ -215,8 +215,10 @@ async def test_closing_ends_the_work_on_the_server(served: Served) -> None:
     model, book = generator(served, extra_body={"ignore_eos": True}), Spent()
     endless = [request(Sampling(max_tokens=None), s, q) for q in QUESTIONS for s in range(16)]
     running = asyncio.ensure_future(ask(model, endless, book))
-    while await asyncio.to_thread(served.metric, "num_requests_running") == 0 and not running.done():
+    for _ in range(400):
         await asyncio.sleep(0.05)
+        if await asyncio.to_thread(served.metric, "num_requests_running") > 0:
+            break
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -15,8 +15,10 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from thence.core.completion import Finish
@@ -46,7 +48,14 @@ class Engine:
     """
 
     def __init__(
-        self, trunk: Trunk, text: Text, ends: frozenset[int], *, slots: int, memory: int, threads: int | None = None,
+        self,
+        trunk: Trunk,
+        text: Text,
+        ends: frozenset[int],
+        *,
+        slots: int,
+        memory: int,
+        threads: int | None = None,
         exact: bool = True,
     ) -> None:
         self.trunk, self.text, self.slots, self.threads = trunk, text, slots, threads
@@ -77,7 +86,9 @@ class Engine:
             self._arrived.extend(jobs)
             self._in_flight += len(jobs)
             if self._thread is None:
-                self._thread = threading.Thread(target=_work, args=(weakref.ref(self),), name="thence-engine", daemon=True)
+                self._thread = threading.Thread(
+                    target=_work, args=(weakref.ref(self),), name="thence-engine", daemon=True
+                )
                 atexit.register(_stop_at_exit, weakref.ref(self))
                 self._thread.start()
             self._lock.notify()
@@ -161,11 +172,10 @@ class Engine:
             if not job.done:
                 count = int(drawn[job.row]) if job.row >= 0 else 0
                 self.counters.wasted += count
-                self._deliver(Outcome(job, error=error, **self._spent(job), generated=count, wasted=count))
+                self._deliver(
+                    Outcome(job, error=error, prefilled=job.prefilled, reused=job.reused, generated=count, wasted=count)
+                )
         self._flush()
-
-    def _spent(self, job: Job) -> dict[str, int]:
-        return {"prefilled": job.prefilled, "reused": job.reused}
 
     def _deliver(self, outcome: Outcome) -> None:
         outcome.job.done = True
@@ -193,7 +203,7 @@ class Engine:
             self._waiting.remove(job)
         with self._lock:
             self.counters.wasted += count
-        self._deliver(Outcome(job, **self._spent(job), generated=count, wasted=count))
+        self._deliver(Outcome(job, prefilled=job.prefilled, reused=job.reused, generated=count, wasted=count))
 
     def _free(self, row: int) -> None:
         group = self._rows.release(row)
@@ -227,7 +237,14 @@ class Engine:
                     self._save_reply(row)
                     self._free(row)
                     self._deliver(
-                        Outcome(job, job.forced, tuple(job.logprobs), finish=Finish.EOS, **self._spent(job))
+                        Outcome(
+                            job,
+                            job.forced,
+                            tuple(job.logprobs),
+                            finish=Finish.EOS,
+                            prefilled=job.prefilled,
+                            reused=job.reused,
+                        )
                     )
         except BaseException:
             # Jobs without a row yet would be lost to `fail`.
@@ -427,9 +444,7 @@ class Engine:
         plan.groups, plan.places = self._tensor(groups), self._tensor(row)
         plan.spans = [(0, m)] * len(plan.spans)
         positions = np.where(np.arange(m) < n, rows.prompts[real] + index, 0)
-        states = self.trunk.decode(
-            self._tensor(tokens), self._tensor(positions), self._prefix, self._suffix, plan
-        )
+        states = self.trunk.decode(self._tensor(tokens), self._tensor(positions), self._prefix, self._suffix, plan)
         self.counters.prefilled += n
         self.counters.prefills += 1
         last: dict[int, int] = {}
@@ -490,13 +505,11 @@ class Engine:
 
     # ---- decoding ------------------------------------------------------------------------------------------------
 
-    def _tensor(self, array: Ints) -> Tensor:
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         """On a CPU without a copy: the array must not change before the pass is over."""
         return torch.from_numpy(array).to(self.trunk.device)
 
-    def _plan(
-        self, m: int, tile_of: Ints, tiles: int, prompts: Ints, lengths: Ints, places: Ints
-    ) -> DecodePlan:
+    def _plan(self, m: int, tile_of: Ints, tiles: int, prompts: Ints, lengths: Ints, places: Ints) -> DecodePlan:
         """The index tensors of a decode pass: rows ``m``, the tile of each (-1: idle), key lengths, places."""
         kv = self.trunk.shape.kv_heads
         order = _positions(tile_of)
@@ -524,9 +537,7 @@ class Engine:
         self._advance(plan, prompts, lengths, places)
         return plan
 
-    def _advance(
-        self, plan: DecodePlan, prompts: Ints, lengths: Ints, places: Ints
-    ) -> None:
+    def _advance(self, plan: DecodePlan, prompts: Ints, lengths: Ints, places: Ints) -> None:
         """Set what changes from step to step: pages in use, mask, where to write."""
         kv, prefix = self.trunk.shape.kv_heads, plan.prefix
         pages = -(-int(lengths.max()) // PAGE)
@@ -617,12 +628,12 @@ class Engine:
             elif full[i]:
                 self._finish(row, Finish.LENGTH)
 
-    def _end_of(self, ids: Ints) -> Ints:
+    def _end_of(self, ids: Ints) -> npt.NDArray[np.bool_]:
         if self._ends_known != self.ends:
             self._end_table[:] = False
             self._end_table[[i for i in self.ends if i < len(self._end_table)]] = True
             self._ends_known = self.ends
-        found: Ints = self._end_table[ids]
+        found: npt.NDArray[np.bool_] = self._end_table[ids]
         return found
 
     def _stopped(self, row: int) -> bool:
@@ -643,7 +654,8 @@ class Engine:
             tuple((a, b) for a, b in pairs) if pairs is not None else None,
             finish,
             generated=n,
-            **self._spent(job),
+            prefilled=job.prefilled,
+            reused=job.reused,
         )
         if finish is not Finish.EOS:
             # A text that ended is seldom continued, and if it is, a replay gives the same bits.

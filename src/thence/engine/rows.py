@@ -13,6 +13,9 @@ from .jobs import Job
 from .store import Block
 
 Ints = npt.NDArray[np.int64]
+ARRAYS = tuple(
+    "live group prompts lengths tokens drawn limits stops seeds temperature top_p top_k top2 ids logprobs pairs".split()  # noqa: SIM905
+)
 BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
 
@@ -88,13 +91,19 @@ class Rows:
         s = job.sampling
         self.group[row], self.prompts[row], self.lengths[row] = group.index, len(group.prompt), 0
         self.drawn[row], self.limits[row], self.seeds[row], self.stops[row] = 0, job.limit, job.seed, 0
-        self.temperature[row], self.top_p[row], self.top_k[row], self.top2[row] = s.temperature, s.top_p, s.top_k, s.top2
+        self.temperature[row], self.top_p[row], self.top_k[row], self.top2[row] = (
+            s.temperature,
+            s.top_p,
+            s.top_k,
+            s.top2,
+        )
         return row
 
     def release(self, row: int) -> Group:
         """Free a row; returns its group, one row smaller. Neutral values stay, so that idle rows cost no branch."""
         job, group = self.jobs[row], self.groups[row]
-        assert job is not None and group is not None
+        assert job is not None
+        assert group is not None
         job.row = -1
         group.rows -= 1
         self.jobs[row] = self.groups[row] = None
@@ -109,9 +118,7 @@ class Rows:
         self.free.remove(target)
         heapq.heapify(self.free)
         heapq.heappush(self.free, source)
-        for name in (
-            "live group prompts lengths tokens drawn limits stops seeds temperature top_p top_k top2 ids logprobs pairs"
-        ).split():
+        for name in ARRAYS:
             array = getattr(self, name)
             array[target] = array[source]
         job, group = self.jobs[source], self.groups[source]

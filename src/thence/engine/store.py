@@ -1,8 +1,8 @@
 """Finished keys and values by token prefix, on the heap, evicted least recently used first.
 
 Two radix trees in one: blocks of a prompt, and below the prompt's last block the blocks of the replies to it. A block
-holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes prompts and replies by different forward
-passes, and in exact mode the bits of a key depend on which one made it.
+holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes prompts and replies by different passes,
+and in exact mode the bits of a key depend on which one made it.
 
 Rows at work own copies in the engine's buffers, so any block may be dropped at any time.
 """
@@ -168,7 +168,9 @@ def _closest(branches: dict[tuple[int, ...], Block], key: tuple[int, ...]) -> tu
             break
         if tokens[0] != key[0]:
             continue
-        common = next((i for i, (a, b) in enumerate(zip(tokens, key, strict=False)) if a != b), min(len(tokens), len(key)))
+        common = next(
+            (i for i, (a, b) in enumerate(zip(tokens, key, strict=False)) if a != b), min(len(tokens), len(key))
+        )
         if common > longest:
             best, longest = node, common
     return best, longest

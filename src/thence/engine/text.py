@@ -42,16 +42,15 @@ class Text:
         """The text of ``ids``, special tokens included."""
         if self.pieces is not None:
             return b"".join([self.pieces[i] for i in ids]).decode("utf-8", errors="replace")
-        return str(
-            self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        )
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def ends(self, ids: Sequence[int], text: str) -> tuple[int, ...]:
         """Character offset in ``text`` at which each token ends; an unfinished character counts when it is finished."""
         if self.pieces is None:
             return self._window_ends(ids, text)
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        at, ends = 0, []
+        at = 0
+        ends: list[int] = []
         for i in ids:
             at += len(decoder.decode(self.pieces[i]))
             ends.append(min(at, len(text)))
@@ -60,7 +59,8 @@ class Text:
         return tuple(ends)
 
     def _window_ends(self, ids: Sequence[int], text: str) -> tuple[int, ...]:
-        at, ends = 0, []
+        at = 0
+        ends: list[int] = []
         for i in range(len(ids)):
             start = max(0, i - WINDOW)
             with_it, without = self.decode(ids[start : i + 1]), self.decode(ids[start:i])
@@ -79,7 +79,8 @@ class Text:
         wanted = [s.encode() for s in stops]
         for i, piece in enumerate(self.pieces):
             table[i] = any(
-                s in piece or any(piece.startswith(s[-n:]) for n in range(1, min(len(s), len(piece)) + 1)) for s in wanted
+                s in piece or any(piece.startswith(s[-n:]) for n in range(1, min(len(s), len(piece)) + 1))
+                for s in wanted
             )
         return table
 
@@ -87,8 +88,8 @@ class Text:
         """Whether the last token completes a stop string."""
         longest = max(len(s.encode()) for s in stops)
         if self.pieces is None:
-            tail = self.decode(ids[-(longest + WINDOW) :])
-            return any(s in tail for s in stops)
+            window = self.decode(ids[-(longest + WINDOW) :])
+            return any(s in window for s in stops)
         tail, at = b"", len(ids)
         last = len(self.pieces[ids[-1]])
         while at > 0 and len(tail) < longest + last:

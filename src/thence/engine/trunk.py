@@ -264,9 +264,7 @@ class Trunk:
             self.sin = torch.cat((-sin, sin), -1).unsqueeze(1).to(device=device, dtype=dtype)
 
     def _read(self, weights: dict[str, Tensor]) -> None:
-        self.head = Linear(
-            weights.get("lm_head.weight", self.embedding), None, packed=self.packed, thin=self.thin
-        )
+        self.head = Linear(weights.get("lm_head.weight", self.embedding), None, packed=self.packed, thin=self.thin)
         self.layers = [self._layer(weights, f"model.layers.{i}.") for i in range(self.shape.layers)]
 
     def _thin_agrees(self) -> bool:
@@ -305,7 +303,7 @@ class Trunk:
             if not self.complex_rope:
                 return w
             half = shape.head_dim // 2
-            return w.unflatten(0, (-1, 2, half)).transpose(1, 2).flatten(0, 2).contiguous()
+            return w.reshape(-1, 2, half, *w.shape[1:]).transpose(1, 2).reshape(w.shape).contiguous()
 
         def linear(name: str) -> Linear:
             return Linear(weights[name + ".weight"], weights.get(name + ".bias"), packed=self.packed, thin=self.thin)
@@ -354,7 +352,7 @@ class Trunk:
         if layer.qk_norm is not None:
             qk = F.rms_norm(qk, (s.head_dim,), None, s.eps).mul_(layer.qk_norm)
         if self.complex_rope:
-            torch.view_as_complex(qk.unflatten(-1, (-1, 2))).mul_(rotation[0])
+            torch.view_as_complex(qk.view(-1, s.heads + s.kv_heads, s.head_dim // 2, 2)).mul_(rotation[0])
         else:
             qk = torch.addcmul(qk * rotation[0], qk.roll(s.head_dim // 2, -1), rotation[1])
         return qk[:, : s.heads], qk[:, s.heads :], v
@@ -458,7 +456,8 @@ def _tiny(weights: dict[str, Tensor]) -> bool:
 def packable(dtype: torch.dtype) -> bool:
     """Whether oneDNN's packed products exist here for ``dtype``."""
     ops = getattr(torch.ops, "mkldnn", None)
-    if not torch.backends.mkldnn.is_available() or not hasattr(ops, "_linear_pointwise"):
+    backend: Any = torch.backends.mkldnn
+    if not backend.is_available() or not hasattr(ops, "_linear_pointwise"):
         return False
     if dtype == torch.float32:
         return True

@@ -18,7 +18,8 @@ from thence.core.completion import Ability
 from thence.core.errors import ServerError, UsageError
 from thence.core.protocols import missing
 
-from .openai import PATHS, Endpoint, count, on_cpu, read_logprobs, token_ends
+from .answer import count, on_cpu, read_logprobs, token_ends
+from .openai import PATHS, Endpoint
 from .server import JSON, CallRejected, Patience, Server, find_key
 
 QUESTION = "Count from one to ten in words."

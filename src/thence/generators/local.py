@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from pathlib import Path
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thence.core.budget import Spent
@@ -136,9 +136,7 @@ class LocalGenerator:
                 continue
             cap = request.sampling.max_tokens
             limit = room if cap is None else min(cap, room)
-            jobs.append(
-                Job(rendered.ids, reply, request.sampling, request.seed, limit, loop, receiver(index))
-            )
+            jobs.append(Job(rendered.ids, reply, request.sampling, request.seed, limit, loop, receiver(index)))
         waiting = len(jobs)
         if jobs:
             self.engine.submit(jobs)
@@ -220,9 +218,7 @@ class LocalGenerator:
 
     def _encode(self, text: str, *, special: bool) -> tuple[list[int], list[tuple[int, int]]]:
         fast = bool(getattr(self._tokenizer, "is_fast", False))
-        encoded = self._tokenizer(
-            text, add_special_tokens=special, return_offsets_mapping=fast, verbose=False
-        )
+        encoded = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=fast, verbose=False)
         ids = list(encoded["input_ids"])
         return ids, [tuple(o) for o in encoded["offset_mapping"]] if fast else [(0, 0)] * len(ids)
 
@@ -280,9 +276,7 @@ class LocalGenerator:
     def _completion(self, outcome: Outcome, rendered: Rendered, prompt_tokens: int) -> Completion | Failure:
         if outcome.error is not None or outcome.finish is None:
             return Failure("engine", f"the local engine failed: {outcome.error}")
-        text = (
-            self.decode(outcome.ids) if outcome.finish is Finish.EOS else self.engine.text.decode(outcome.ids)
-        )
+        text = self.decode(outcome.ids) if outcome.finish is Finish.EOS else self.engine.text.decode(outcome.ids)
         if outcome.finish is Finish.STOP:
             text = self.engine.text.cut(text, outcome.job.sampling.stop)
         return Completion.of(

@@ -76,7 +76,7 @@ class Checkpoint:
         for key in sorted(self.weights):
             tensor = self.weights[key].detach().to("cpu").contiguous()
             h.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            h.update(memoryview(tensor.view(torch.uint8).numpy()).cast("B"))
+            h.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
         h.update(tokenizer_json(self.tokenizer).encode())
         h.update((getattr(self.tokenizer, "chat_template", None) or "").encode())
         return h.hexdigest()
@@ -202,7 +202,9 @@ def _shape(config: Any) -> Shape:
 
 def _quietly(name: str, load: Any) -> Any:
     """Run a transformers loader without progress bars; its errors become one line that names the model."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -221,8 +223,8 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def pick_dtype(name: str | None, shape_hint: None = None) -> torch.dtype:
-    """The dtype called ``name``; see `engine.default_dtype` for the rule when none is given."""
+def pick_dtype(name: str) -> torch.dtype:
+    """The dtype called ``name``."""
     table = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
     table |= {"float16": torch.float16, "fp16": torch.float16}
     if name not in table:

@@ -1,0 +1,152 @@
+"""What a server's answer says: choices as completions, token counts, refusals. Pure functions of JSON and text."""
+
+from __future__ import annotations
+
+import codecs
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from thence.core.completion import THINK_CLOSE, THINK_OPEN, Completion, Failure, Finish
+
+from .server import JSON
+
+Outcome = Completion | Failure
+ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", None})
+CAPPED = frozenset({"length", "max_tokens"})
+
+
+def on_cpu(metrics: str) -> bool:
+    """Whether these are the metrics of vLLM on a CPU: cache blocks of 128 tokens in a set amount of memory.
+
+    There vLLM (0.32) dies with "CPU Generator does not use offset" when the prompt of a seeded request is split over
+    two steps, as happens once more prompts wait than fit into one. Its option --no-enable-chunked-prefill helps, too.
+    """
+    info = next((line for line in metrics.splitlines() if line.startswith("vllm:cache_config_info{")), "")
+    return 'block_size="128"' in info and re.search(r'kv_cache_memory_bytes="\d', info) is not None
+
+
+def count(value: object) -> int | None:
+    """A token count as servers give it; anything else is unknown."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def room_left(said: str) -> int | None:
+    """Tokens left for a completion, read from a server's refusal of a request that is too long."""
+    whole = re.search(r"(?:context length (?:is|of)|max_model_len=)\D{0,3}(\d+)", said)
+    used = re.search(r"(\d+) (?:tokens )?(?:in the (?:messages|prompt|input)|(?:input|prompt) tokens)", said)
+    if whole is None:
+        return None
+    return int(whole[1]) - (int(used[1]) if used else 0)
+
+
+def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: int | None) -> list[int | None]:
+    """Token counts of the choices of one call that add up to the server's ``total``; None where they do not.
+
+    Servers that list log-probabilities without the end-of-text token still bill it.
+    """
+    if total is None:
+        return list(counts)
+    if len(counts) == 1:
+        return [total]
+    known = [c for c in counts if c is not None]
+    if len(known) < len(counts):
+        return [None] * len(counts)
+    ended = [f is not Finish.LENGTH for f in finishes]
+    if sum(known) == total:
+        return list(known)
+    if sum(known) + sum(ended) == total:
+        return [c + e for c, e in zip(known, ended, strict=True)]
+    return [None] * len(counts)
+
+
+def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), opened: bool = False) -> Outcome:
+    """One choice of an answer, of either endpoint; TypeError and the like where it has no such shape.
+
+    ``stops`` are the stop strings that were asked for, ``ends`` those that the rendering added: a natural end.
+    ``opened``: the begun reply is in the middle of a thought.
+    """
+    message = choice.get("message")
+    text: str = (message.get("content") if isinstance(message, dict) else choice.get("text")) or ""
+    thought: str = (message.get("reasoning_content") or message.get("reasoning") or "") if message else ""
+    reason = choice.get("finish_reason")
+    if reason not in ENDED | CAPPED:
+        return Failure(str(reason), f"the server ended an answer with {reason!r}; it is no completion")
+    pieces, logprobs, tops = read_logprobs(choice.get("logprobs"))
+    ids = choice.get("token_ids")
+    finish, text = _finish(choice, text, stops, ends)
+    done = Completion.of(text, finish, opened=opened)
+    if thought:
+        spelled = "".join(spell(pieces))
+        at = spelled.rfind(text) if text else -1
+        # The tokens spell the tags as the model wrote them; without tokens they are put back.
+        head = spelled[:at] if at > 0 else f"{THINK_OPEN}{thought}{THINK_CLOSE if text else ''}"
+        done = Completion(head + text, finish, thought, text, len(head))
+    return replace(
+        done,
+        ids=tuple(int(i) for i in ids) if ids else None,
+        logprobs=logprobs,
+        top2=tops,
+        ends=token_ends(pieces, done.text) if pieces else None,
+        generated=len(ids) if ids else len(pieces) if pieces else None,
+    )
+
+
+def _finish(choice: JSON, text: str, stops: Sequence[str], ends: Sequence[str]) -> tuple[Finish, str]:
+    """Why a choice ended, and its text without stop strings (some servers leave them in or ignore them)."""
+    found = [(at, stop in stops) for stop in (*stops, *ends) if (at := text.find(stop)) >= 0]
+    if found:
+        at, asked = min(found)
+        return (Finish.STOP if asked else Finish.EOS), text[:at]
+    reason, met = choice.get("finish_reason"), choice.get("stop_reason", "untold")
+    if reason in CAPPED:
+        return Finish.LENGTH, text
+    unsure = bool(stops) and met == "untold" and reason in ("stop", "stop_sequence") and bool(text)
+    return (Finish.STOP if unsure or met in stops else Finish.EOS), text
+
+
+Tops = tuple[tuple[float, float], ...]
+
+
+def read_logprobs(given: object) -> tuple[list[str | bytes], tuple[float, ...] | None, Tops | None]:
+    """Tokens, their log-probabilities, and the two best of each, from the shape of either endpoint."""
+    if not isinstance(given, dict):
+        return [], None, None
+    pieces: list[str | bytes]
+    rows = given.get("content")
+    if isinstance(rows, list):
+        pieces = [bytes(r["bytes"]) if r.get("bytes") is not None else str(r["token"]) for r in rows]
+        logprobs = [r["logprob"] for r in rows]
+        best = [[t["logprob"] for t in r.get("top_logprobs") or ()] for r in rows]
+    elif isinstance(given.get("tokens"), list) and isinstance(given.get("token_logprobs"), list):
+        pieces = [str(t) for t in given["tokens"]]
+        logprobs = given["token_logprobs"]
+        best = [list((t or {}).values()) for t in given.get("top_logprobs") or ()]
+    else:
+        return [], None, None
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in logprobs):
+        return pieces, None, None
+    ranked = [sorted((float(x) for x in row), reverse=True) for row in best]
+    tops = tuple((row[0], row[1]) for row in ranked if len(row) >= 2)
+    return pieces, tuple(float(x) for x in logprobs), tops if len(tops) == len(pieces) else None
+
+
+def spell(pieces: Sequence[str | bytes]) -> list[str]:
+    """The text of each token; bytes of a character that is not whole yet go with the token that completes it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return [piece if isinstance(piece, str) else decoder.decode(piece) for piece in pieces]
+
+
+def token_ends(pieces: Sequence[str | bytes], text: str) -> tuple[int, ...] | None:
+    """Character offset in ``text`` at which each token ends; None where the tokens do not spell the text.
+
+    Special tokens are listed but not in the text, and have no width; what a stop string took away ends with the text.
+    """
+    ends, at = [], 0
+    for piece in spell(pieces):
+        rest = text[at:]
+        if rest.startswith(piece) or (rest and piece.startswith(rest)):
+            at = min(at + len(piece), len(text))
+        ends.append(at)
+    return tuple(ends) if at == len(text) else None
