@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-WORDS = ["<pad>", "[UNK]", "<eos>", "Q", ":", "A", "\n", ".", ",", "?", "+", "-", "*", "/", "=", "<<", ">>", "(", ")", "<think>", "</think>", "I", "you", "we", "they", "have", "has", "had", "give", "gives", "apples", "pears", "books", "coins", "more", "less", "than", "how", "many", "in", "total", "Tom", "Ann", "Sam", "Eve", "the", "a", "of", "and", "then", "so", "is", "are", "was", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+WORDS = [
+    *["<pad>", "[UNK]", "<eos>", "Q", ":", "A", "\n", ".", ",", "?", "+", "-", "*", "/", "=", "<<", ">>", "(", ")"],
+    *["<think>", "</think>", "I", "you", "we", "they", "have", "has", "had", "give", "gives", "apples", "pears"],
+    *["books", "coins", "more", "less", "than", "how", "many", "in", "total", "Tom", "Ann", "Sam", "Eve", "the"],
+    *["a", "of", "and", "then", "so", "is", "are", "was", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+]
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 

@@ -9,12 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from . import methods
 from .core.answers import Reading
 from .core.background import run_sync
-from .core.completion import Sampling
+from .core.completion import Ability, Sampling
 from .core.errors import UsageError
 from .core.problem import Message, Problem
 from .core.protocols import Generator, PromptStyle, Strategy, Task
@@ -99,7 +99,7 @@ def setup(
     options: ModelOptions | None = None,
     sampling: dict[str, Any] | None = None,
 ) -> Setup:
-    """Turn names into objects and refuse what cannot work together, before any model runs.
+    """Turn names into objects; ``checked`` then asks the model whether it can do what they need.
 
     A strategy may bring its own default prompt (CoT-decoding needs the bare question); ``fallback_prompt`` is the
     task's.
@@ -112,7 +112,6 @@ def setup(
     style = methods.prompt(chosen) if isinstance(chosen, str) else chosen
     generator = load(model, options) if isinstance(model, str) else model
     name = model if isinstance(model, str) else generator.identity
-    check_model(generator, name, methods.one(strategy_text, "strategy").name, made, style)
     return Setup(
         name,
         generator,
@@ -122,6 +121,35 @@ def setup(
         style,
         sampled(generator, **sampling),
     )
+
+
+async def checked(ready: Setup) -> Setup:
+    """Refuse, before any sample is drawn, what the model cannot do; a server is asked for what it does not say."""
+    await connect(ready.generator, ready.strategy.needs | ready.style.needs)
+    name = methods.one(ready.strategy_text, "strategy").name
+    check_model(ready.generator, ready.model, name, ready.strategy, ready.style)
+    return ready
+
+
+async def checked_arms(arms: Sequence[Arm], generator: Generator, model: str) -> None:
+    """The same for the arms of a comparison."""
+    for arm in arms:
+        own = arm.generator or generator
+        await connect(own, arm.strategy.needs | arm.style.needs)
+        check_model(own, arm.model or model, methods.one(arm.name, "strategy").name, arm.strategy, arm.style)
+
+
+async def connect(generator: Generator, needs: frozenset[Ability]) -> None:
+    """Let a server's generator learn what the server can do; other generators know it already."""
+    if isinstance(generator, Connects):
+        await generator.connect(needs)
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """A generator that learns what it can do by asking."""
+
+    async def connect(self, needs: frozenset[Ability]) -> None: ...
 
 
 def check_model(generator: Generator, model: str, strategy_name: str, strategy: Strategy, style: PromptStyle) -> None:
@@ -195,7 +223,7 @@ async def asolve(
     """Answer one question; the coroutine behind ``solve``."""
     problem = as_problem(question)
     given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
-    ready = setup(model, strategy, prompt, options=options, sampling=given)
+    ready = await checked(setup(model, strategy, prompt, options=options, sampling=given))
     return await solve_ready(
         ready, problem, budget=tokens(budget), seed=seed, reading=reading or reading_for_questions()
     )
@@ -264,6 +292,7 @@ def evaluate(
 
     chosen = task(task_text) if isinstance(task_text, str) else task_text
     ready = setup(model, strategy, prompt, fallback_prompt=chosen.default_prompt, options=options, sampling=sampling)
+    run_sync(checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     cap = tokens(budget)
     header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=cap)
@@ -301,6 +330,7 @@ def compare(
 
     chosen = task(task_text) if isinstance(task_text, str) else task_text
     made, generator, name = make_arms(arms, prompt, chosen, model, options, sampling)
+    run_sync(checked_arms(made, generator, name))
     grid = Grid(tuple(made), tuple(seeds), tuple(tokens(b) for b in budgets))
     store = None
     if run is not None:
@@ -342,7 +372,6 @@ def make_arms(
             taken = own_model if on else model
             generator = load(taken, options) if isinstance(taken, str) else taken
             label = taken if isinstance(taken, str) else generator.identity
-            check_model(generator, label, methods.one(name, "strategy").name, strategy, style)
             own = (label, generator) if on else ("", None)
             made.append(Arm(name, strategy, style, prompt_text, sampled(generator, **sampling), *own))
     if all(arm.generator is not None for arm in made):

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from thence import api
+from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, compare_header
 from thence.evals.compare import compare as run_comparison
@@ -85,6 +86,7 @@ def compare(
     budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)
     options = models.options(seed_list[0])
     made, generator, model = api.make_arms([*arms, *grid], prompt, chosen, models.model, options, sampling.given())
+    run_sync(api.checked_arms(made, generator, model))
     cells = Grid(tuple(made), seed_list, budgets)
     if dry_run:
         from .dry import show_estimate

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from thence import api
+from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.evals.evaluate import Arm, Report, again, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
@@ -92,6 +93,7 @@ def evaluate(
         options=models.options(seed),
         sampling=sampling.given(),
     )
+    run_sync(api.checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     if dry_run:
         from .dry import show_estimate

@@ -184,6 +184,8 @@ def _version(name: str) -> str | None:
 
 
 def _local_dtype() -> str:
-    from thence.nets.checkpoint import pick_dtype
+    import torch
 
-    return str(pick_dtype(None)).removeprefix("torch.")
+    from thence.engine.setup import default_dtype
+
+    return str(default_dtype(torch.device("cpu"))).removeprefix("torch.")

@@ -6,6 +6,7 @@ import json as json_module
 from pathlib import Path
 
 from thence import api
+from thence.core.background import run_sync
 from thence.core.errors import StoreError, UsageError
 from thence.evals.evaluate import Arm, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
@@ -37,6 +38,7 @@ def solve_file(
         raise UsageError(f"{path} is a file of questions; say where the answers go with -o OUT.jsonl")
     task = api.task(str(Spec("jsonl", (("file", str(path)), ("question", column), ("answer", "none")))))
     ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
+    run_sync(api.checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     header = eval_header(task, ready.generator, arm, seed=seed, budget=budget)
     run = run_path(None, default_path("solve-" + path.stem, models.model, ready.strategy_text, header))

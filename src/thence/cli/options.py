@@ -34,7 +34,7 @@ class ModelFlags:
     endpoint: Literal["chat", "completions"] = "chat"
     """Which of a server's endpoints to use."""
     key_var: str | None = None
-    """Environment variable that holds the server's key (default THENCE_API_KEY, then OPENAI_API_KEY)."""
+    """Environment variable that holds the server's key (default THENCE_API_KEY; OPENAI_API_KEY for openai.com)."""
     header: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Extra request header NAME=VALUE; may be repeated."""
     extra_body: str | None = None

@@ -75,8 +75,9 @@ def solve(
     api.as_problem(question)
     limit = api.tokens(budget)
     ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
-    started = time.perf_counter()
     try:
+        run_sync(api.checked(ready))
+        started = time.perf_counter()
         result = run_sync(
             api.solve_ready(
                 ready, api.as_problem(question), budget=limit, seed=seed, reading=api.reading_for_questions()

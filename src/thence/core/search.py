@@ -17,7 +17,7 @@ from typing import Any, Literal
 from .answers import Reading
 from .budget import Ledger, add
 from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
-from .errors import CallFailed, StoreError, ThenceError, UsageError
+from .errors import CallFailed, ModelError, ServerError, StoreError, ThenceError, UsageError
 from .problem import Message, Problem
 from .protocols import Followup, Generator, PromptStyle, SamplePool, Score, Strategy, Verifier, missing
 from .seeds import derive, digest
@@ -291,7 +291,7 @@ class Stream:
         except asyncio.CancelledError:  # by this stream, or by an engine that was shut down: nobody may wait for ever
             self._fail(todo, Failure("cancelled", "the generator stopped in the middle of this request"))
             raise
-        except (StoreError, UsageError) as error:  # no model call failed: the run cannot go on as it was asked for
+        except (StoreError, UsageError, ServerError, ModelError) as error:  # true of every call: the run must end
             self._broken = error
             self._news.set()
         except Exception as error:  # the boundary: a broken generator fails these calls, and says why

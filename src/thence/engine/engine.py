@@ -15,7 +15,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +25,13 @@ from thence.core.errors import ModelError
 
 from . import sampling
 from .jobs import Counters, Job, Kind, Outcome
-from .rows import Group, Ints, Rows, bucket
-from .store import BLOCK, Store
+from .memory import Memory, padded, ranks, share_a_block
+from .rows import Group, Ints, Rows
+from .store import Store
 from .text import Text
-from .trunk import GROUP_ROWS, MIN_ROWS, PAGE, Buffers, DecodePlan, Pages, PrefillPlan, Tensor, Trunk
+from .trunk import GROUP_ROWS, MIN_ROWS, Tensor, Trunk
 
-ALIGN = 16  # widths of keys are padded to multiples of a vector register's floats
-PREFILL_ROWS = 512  # prompt tokens in one forward pass
 REPLAY_CELLS = 16384  # rows times keys gathered at once when replies are replayed
-
-
-def padded(n: int, to: int = ALIGN) -> int:
-    """``n`` rounded up to a multiple of ``to``, at least one."""
-    return max(1, -(-n // to)) * to
 
 
 class Engine:
@@ -118,24 +111,16 @@ class Engine:
     def _reset(self) -> None:
         """Empty rows and buffers (also after an error, which leaves them in doubt)."""
         self._waiting: deque[Job] = deque()
-        self._rows = Rows(self.slots, self._bucket(self.slots))
-        self._groups: list[Group | None] = []
-        self._open: dict[tuple[int, ...], list[Group]] = {}
+        self._memory = Memory(self.trunk, self.store, self.counters, self.slots, self._least)
+        self._rows = Rows(self.slots, self._memory.bucket(self.slots))
         self._outbox: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
-        shape, device, dtype = self.trunk.shape, self.trunk.device, self.trunk.dtype
-        places = self._bucket(1)
-        self._prefix = Buffers.make(shape, places, 64, dtype, device)
-        self._suffix = Pages.make(shape, places, 2, dtype, device)
-        self._end_table = np.zeros(shape.vocab, dtype=np.bool_)
-        self._stop_sets: dict[tuple[str, ...], int] = {(): 0}
-        self._stop_table = np.zeros((1, shape.vocab), dtype=np.bool_)
-        self._dirty = True
+        vocab = self.trunk.shape.vocab
+        self._end_table = np.zeros(vocab, dtype=np.bool_)
         self._ends_known: frozenset[int] | None = None
+        self._stop_sets: dict[tuple[str, ...], int] = {(): 0}
+        self._stop_table = np.zeros((1, vocab), dtype=np.bool_)
+        self._dirty = True
         self._plan_rows = 0
-        self._columns = torch.arange(2 * self.trunk.shape.context + 4 * PAGE, device=device)
-        self._zero = torch.zeros((), dtype=dtype, device=device)
-        self._never = torch.full((), float("-inf"), dtype=dtype, device=device)
-        self._heads = np.arange(shape.kv_heads)
 
     def idle(self) -> bool:
         """Nothing to do."""
@@ -209,13 +194,7 @@ class Engine:
         group = self._rows.release(row)
         self._dirty = True
         if group.rows == 0:
-            self._groups[group.index] = None
-            peers = self._open[group.prompt]
-            peers.remove(group)
-            if not peers:
-                del self._open[group.prompt]
-            while self._groups and self._groups[-1] is None:
-                self._groups.pop()
+            self._memory.drop(group)
 
     # ---- admission -----------------------------------------------------------------------------------------------
 
@@ -257,130 +236,26 @@ class Engine:
         fresh: list[tuple[Group, Job]] = []
         copies: list[tuple[Group, Group]] = []
         for job in jobs:
-            peers = self._open.get(job.prompt, [])
+            peers = list(self._memory.peers(job.prompt))
             group = next((g for g in peers if g.rows < GROUP_ROWS), None)
             if group is None:
-                group = self._new_group(job.prompt)
+                group = self._memory.new_group(job.prompt)
                 if peers:
                     copies.append((peers[0], group))
                     job.reused += len(job.prompt)
                     self.counters.reused += len(job.prompt)
                 else:
-                    if any(_share_a_block(g.prompt, job.prompt) for g, _ in fresh):
-                        self._prefill(fresh)
+                    if any(share_a_block(g.prompt, job.prompt) for g, _ in fresh):
+                        self._memory.prefill(fresh)
                         fresh = []
                     fresh.append((group, job))
-                self._open.setdefault(job.prompt, []).append(group)
             else:
                 job.reused += len(job.prompt)
                 self.counters.reused += len(job.prompt)
             self._rows.take(job, group)
-        self._prefill(fresh)
+        self._memory.prefill(fresh)
         for source, target in copies:
-            n = len(source.prompt)
-            self._prefix.data[:, :, target.index, :, :n] = self._prefix.data[:, :, source.index, :, :n]
-            target.hidden, target.end = source.hidden, source.end
-
-    def _new_group(self, prompt: tuple[int, ...]) -> Group:
-        index = next((i for i, g in enumerate(self._groups) if g is None), len(self._groups))
-        group = Group(index, prompt)
-        if index == len(self._groups):
-            self._groups.append(group)
-        else:
-            self._groups[index] = group
-        self._grow_prefix(index + 1, len(prompt))
-        return group
-
-    def _bucket(self, rows: int) -> int:
-        return bucket(rows, self._least)
-
-    def _more_places(self, places: int, have: int) -> int:
-        return have if places <= have else min(self._bucket(self.slots), self._bucket(max(places, 2 * have)))
-
-    def _grow_prefix(self, places: int, length: int) -> None:
-        """Room for prompts of ``length`` in ``places`` groups."""
-        old = self._prefix
-        places, length = self._more_places(places, old.places), max(padded(length), old.length)
-        if (places, length) != (old.places, old.length):
-            self._prefix = old.resized(self.trunk.shape, places, length)
-
-    def _grow_suffix(self, places: int, length: int) -> None:
-        """Room for replies of ``length`` in ``places`` rows."""
-        old, pages = self._suffix, -(-length // PAGE)
-        if pages > old.pages:
-            pages = max(pages, min(2 * old.pages, -(-self.trunk.shape.context // PAGE)))
-        places, pages = self._more_places(places, old.places), max(pages, old.pages)
-        if (places, pages) != (old.places, old.pages):
-            self._suffix = old.resized(self.trunk.shape, places, pages)
-
-    def _prefill(self, fresh: list[tuple[Group, Job]]) -> None:
-        """Bring the prompts of new groups into the prefix buffer: what is cached by copy, the rest computed."""
-        todo: list[tuple[Group, int]] = []
-        for group, job in fresh:
-            pieces, covered, end = self.store.prompt(group.prompt)
-            if covered == len(group.prompt) and end is None:
-                covered -= 1  # the last token's state is needed and only whole prompts keep it
-            at = 0
-            for piece in pieces:
-                n = min(piece.shape[3], covered - at)
-                self._prefix.data[:, :, group.index, :, at : at + n] = piece[:, :, :, :n]
-                at += n
-            job.reused += covered
-            self.counters.reused += covered
-            job.prefilled += len(group.prompt) - covered
-            if end is not None:
-                group.hidden, group.end = end.hidden, end
-            else:
-                todo.append((group, covered))
-        todo.sort(key=lambda t: len(t[0].prompt) - t[1])
-        while todo:
-            rows = padded(min(len(todo[0][0].prompt) - todo[0][1], PREFILL_ROWS // 2))
-            batch = [todo[0]]
-            for group, covered in todo[1:]:
-                need = padded(len(group.prompt) - covered)
-                if need * (len(batch) + 1) > PREFILL_ROWS:
-                    break
-                rows = need
-                batch.append((group, covered))
-            del todo[: len(batch)]
-            todo[:0] = self._prefill_batch(batch, rows)
-        for group, _ in fresh:
-            if group.end is None:
-                kv = self._prefix.data[:, :, group.index, :, : len(group.prompt)]
-                group.end = self.store.add_prompt(group.prompt, kv, group.hidden)
-        self.counters.evicted = self.store.evicted
-
-    def _prefill_batch(self, batch: list[tuple[Group, int]], rows: int) -> list[tuple[Group, int]]:
-        """One forward pass over at most ``rows`` tokens of each prompt; returns what is left to do."""
-        shape, scratch = self.trunk.shape, self._prefix.places
-        count = 1 << (len(batch) - 1).bit_length()
-        tokens = np.zeros((count, rows), dtype=np.int64)
-        positions = np.zeros((count, rows), dtype=np.int64)
-        groups = np.full(count, scratch, dtype=np.int64)
-        places = np.full((count, rows), scratch, dtype=np.int64)
-        for i, (group, start) in enumerate(batch):
-            ids = group.prompt[start : start + rows]
-            tokens[i, : len(ids)] = ids
-            positions[i, : len(ids)] = np.arange(start, start + len(ids))
-            groups[i] = group.index
-            places[i, : len(ids)] = group.index
-            self.counters.prefilled += len(ids)
-        self.counters.prefills += 1
-        width = padded(int(positions.max()) + 1)
-        write = (places[:, :, None] * shape.kv_heads + self._heads) * self._prefix.length + positions[:, :, None]
-        seen = self._columns[:width] <= self._tensor(positions).unsqueeze(-1)
-        mask = torch.where(seen, self._zero, self._never).view(count, 1, rows, 1, width)
-        plan = PrefillPlan(count, rows, width, mask, self._tensor(write.reshape(-1)), self._tensor(groups))
-        hidden = self.trunk.prefill(
-            self._tensor(tokens.reshape(-1)), self._tensor(positions.reshape(-1)), self._prefix, plan
-        )
-        left = []
-        for i, (group, start) in enumerate(batch):
-            if start + rows >= len(group.prompt):
-                group.hidden = hidden[i * rows + len(group.prompt) - start - 1].clone()
-            else:
-                left.append((group, start + rows))
-        return left
+            self._memory.share(source, target)
 
     def _restore_replies(self, jobs: list[Job]) -> dict[int, Tensor]:
         """Bring given replies into the suffix buffer; the last hidden state of each row, by row.
@@ -389,8 +264,9 @@ class Engine:
         same bits as drawing them one by one.
         """
         rows = self._rows
-        self._grow_suffix(
-            self._bucket(max(job.row for job in jobs) + 1), max(len(job.reply) + len(job.forced) for job in jobs) + 1
+        self._memory.grow_suffix(
+            self._memory.bucket(max(job.row for job in jobs) + 1),
+            max(len(job.reply) + len(job.forced) for job in jobs) + 1,
         )
         hidden: dict[int, Tensor] = {}
         work: list[tuple[int, int, int]] = []  # row, reply index, token
@@ -410,7 +286,7 @@ class Engine:
                 pieces, covered = self.store.reply(group.end, ids[:wanted])
                 at = 0
                 for piece in pieces:
-                    self._suffix.write(row, at, piece)
+                    self._memory.suffix.write(row, at, piece)
                     at += piece.shape[3]
             job.reused += covered
             self.counters.reused += covered
@@ -425,8 +301,8 @@ class Engine:
 
     def _replay(self, work: list[tuple[int, int, int]], hidden: dict[int, Tensor]) -> None:
         rows = self._rows
-        n, m = len(work), self._bucket(len(work))
-        row = np.full(m, self._suffix.places, dtype=np.int64)
+        n, m = len(work), self._memory.bucket(len(work))
+        row = np.full(m, self._memory.suffix.places, dtype=np.int64)
         index = np.zeros(m, dtype=np.int64)
         tokens = np.zeros(m, dtype=np.int64)
         row[:n], index[:n], tokens[:n] = np.array(work, dtype=np.int64).T
@@ -435,16 +311,18 @@ class Engine:
         used = np.unique(group[:n])
         compact = np.searchsorted(used, group)
         compact[n:] = -1
-        order = _positions(compact)
+        order = ranks(compact)
         # A tile holds at most GROUP_ROWS lines, so many rows of one group need several tiles of the same prefix.
         tiles, where = np.unique(compact * m + order // GROUP_ROWS, return_inverse=True)
         tile_of = np.where(compact >= 0, where - int((tiles < 0).sum()), -1)
         groups = used[tiles[tiles >= 0] // m]
-        plan = self._plan(m, tile_of, len(groups), rows.prompts[real], index + 1, row * 1)
-        plan.groups, plan.places = self._tensor(groups), self._tensor(row)
+        plan = self._memory.plan(m, tile_of, len(groups), rows.prompts[real], index + 1, row * 1)
+        plan.groups, plan.places = self._memory.tensor(groups), self._memory.tensor(row)
         plan.spans = [(0, m)] * len(plan.spans)
         positions = np.where(np.arange(m) < n, rows.prompts[real] + index, 0)
-        states = self.trunk.decode(self._tensor(tokens), self._tensor(positions), self._prefix, self._suffix, plan)
+        states = self.trunk.decode(
+            self._memory.tensor(tokens), self._memory.tensor(positions), self._memory.prefix, self._memory.suffix, plan
+        )
         self.counters.prefilled += n
         self.counters.prefills += 1
         last: dict[int, int] = {}
@@ -467,12 +345,12 @@ class Engine:
 
     def _score(self, job: Job, states: Tensor, targets: list[int]) -> None:
         logits = self._logits(states)
-        job.logprobs += sampling.logprobs_of(logits, self._tensor(np.array(targets))).tolist()
+        job.logprobs += sampling.logprobs_of(logits, self._memory.tensor(np.array(targets))).tolist()
 
     def _logits(self, states: Tensor) -> Tensor:
         """Logits of any number of states, padded to a number of rows that decoding uses as well."""
         n = states.shape[0]
-        if (m := self._bucket(n)) > n:
+        if (m := self._memory.bucket(n)) > n:
             states = torch.cat((states, states.new_zeros(m - n, states.shape[1])))
         return self.trunk.logits(states)[:n]
 
@@ -505,76 +383,29 @@ class Engine:
 
     # ---- decoding ------------------------------------------------------------------------------------------------
 
-    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        """On a CPU without a copy: the array must not change before the pass is over."""
-        return torch.from_numpy(array).to(self.trunk.device)
-
-    def _plan(self, m: int, tile_of: Ints, tiles: int, prompts: Ints, lengths: Ints, places: Ints) -> DecodePlan:
-        """The index tensors of a decode pass: rows ``m``, the tile of each (-1: idle), key lengths, places."""
-        kv = self.trunk.shape.kv_heads
-        order = _positions(tile_of)
-        width = next(w for w in (1, 4, 8, 16) if w >= self._least and order.max(initial=0) < w)
-        live = np.flatnonzero(tile_of >= 0)
-        tile, at = tile_of[live], order[live]
-        tile_rows = np.zeros((tiles, kv, width), dtype=np.int64)
-        tile_rows[tile, :, at] = live[:, None] * kv + self._heads
-        row_tiles = np.zeros((m, kv), dtype=np.int64)
-        row_tiles[live] = (tile[:, None] * kv + self._heads) * width + at[:, None]
-        prefix = padded(int(prompts[live].max()))
-        if 2 * prefix > self._prefix.length:
-            prefix = self._prefix.length  # whole buffers are read faster than parts of them
-        prompts = np.where(tile_of >= 0, prompts, 1)
-        plan = DecodePlan(
-            rows=m,
-            prefix=prefix,
-            tiles=tiles,
-            spans=[],
-            tile_rows=self._tensor(tile_rows.reshape(-1)),
-            row_tiles=self._tensor(row_tiles.reshape(-1)),
-            mask=self._zero,
-            write=self._zero,
-        )
-        self._advance(plan, prompts, lengths, places)
-        return plan
-
-    def _advance(self, plan: DecodePlan, prompts: Ints, lengths: Ints, places: Ints) -> None:
-        """Set what changes from step to step: pages in use, mask, where to write."""
-        kv, prefix = self.trunk.shape.kv_heads, plan.prefix
-        pages = -(-int(lengths.max()) // PAGE)
-        plan.spans = [(0, plan.rows)]
-        for page in range(1, pages):
-            rows = np.flatnonzero(lengths > page * PAGE)
-            low, high = int(rows[0]) // 8 * 8, min(plan.rows, padded(int(rows[-1]) + 1, 8))
-            plan.spans.append((low, high))
-        # A key counts when it lies in the prompt or in the reply; both ends are per row, columns are shared.
-        columns = self._columns[: prefix + pages * PAGE]
-        ends = self._tensor(np.repeat(np.stack((prompts, lengths + prefix), -1), kv, axis=0))
-        seen = columns < ends[:, 1:]
-        seen[:, :prefix] = columns[:prefix] < ends[:, :1]
-        plan.mask = torch.where(seen, self._zero, self._never).unsqueeze(1)
-        at = lengths - 1
-        lines = ((at // PAGE) * (self._suffix.places + 1) + places) * kv
-        plan.write = self._tensor(((lines[:, None] + self._heads) * PAGE + (at % PAGE)[:, None]).reshape(-1))
-
     def _decode(self) -> None:
         """One token for every row at work."""
         rows = self._rows
         top = int(np.flatnonzero(rows.live)[-1]) + 1
-        m = self._bucket(top)
+        m = self._memory.bucket(top)
         longest = int(rows.lengths.max()) + 1
-        self._grow_suffix(m, longest)
+        self._memory.grow_suffix(m, longest)
         live, lengths = rows.live[:m], rows.lengths[:m] + 1
         if self._dirty or self._plan_rows != m:
             self._index = np.flatnonzero(live)
             tile_of = np.where(live, rows.group[:m], -1)
-            self._now = self._plan(m, tile_of, len(self._groups), rows.prompts[:m], lengths, np.arange(m))
+            self._now = self._memory.plan(m, tile_of, len(self._memory.groups), rows.prompts[:m], lengths, np.arange(m))
             self._plan_rows, self._dirty = m, False
             self._choose = self._choice(self._index)
         else:
-            self._advance(self._now, np.where(live, rows.prompts[:m], 1), lengths, np.arange(m))
+            self._memory.advance(self._now, np.where(live, rows.prompts[:m], 1), lengths, np.arange(m))
         positions = rows.prompts[:m] + rows.lengths[:m]
         states = self.trunk.decode(
-            self._tensor(rows.tokens[:m]), self._tensor(positions), self._prefix, self._suffix, self._now
+            self._memory.tensor(rows.tokens[:m]),
+            self._memory.tensor(positions),
+            self._memory.prefix,
+            self._memory.suffix,
+            self._now,
         )
         logits = self.trunk.logits(states)
         rows.lengths[self._index] += 1
@@ -583,7 +414,7 @@ class Engine:
         self.counters.rows += count
         self.counters.padded += m
         if count < m:
-            logits = logits[self._tensor(self._index)] if self._index[-1] >= count else logits[:count]
+            logits = logits[self._memory.tensor(self._index)] if self._index[-1] >= count else logits[:count]
         tokens, logprobs = self._pick(logits, self._index, self._choose)
         self._drew(self._index, tokens, logprobs, logits)
 
@@ -593,15 +424,15 @@ class Engine:
         heat = rows.temperature[index]
         filtered = bool(rows.top_k[index].any() or (rows.top_p[index] < 1).any())
         return sampling.Choice(
-            self._tensor(heat) if heat.any() else None,
+            self._memory.tensor(heat) if heat.any() else None,
             bool((heat == 0).any()),
-            self._tensor(rows.top_k[index]) if filtered else None,
-            self._tensor(rows.top_p[index]) if filtered else None,
+            self._memory.tensor(rows.top_k[index]) if filtered else None,
+            self._memory.tensor(rows.top_p[index]) if filtered else None,
         )
 
     def _pick(self, logits: Tensor, index: Ints, choice: sampling.Choice) -> tuple[Tensor, Tensor]:
         noise = sampling.uniforms(self._rows.seeds[index], self._rows.drawn[index].astype(np.uint64))
-        return sampling.pick(logits, self._tensor(noise), choice)
+        return sampling.pick(logits, self._memory.tensor(noise), choice)
 
     def _drew(self, index: Ints, tokens: Tensor, logprobs: Tensor, logits: Tensor) -> None:
         """Book the drawn tokens of the rows in ``index`` and end the rows that are through."""
@@ -670,7 +501,7 @@ class Engine:
         if job is None or group is None or group.end is None or n == 0:
             return
         ids = (job.reply + job.forced + tuple(rows.ids[row, : rows.drawn[row]].tolist()))[:n]
-        self.store.add_reply(group.end, ids, self._suffix.read(row, n))
+        self.store.add_reply(group.end, ids, self._memory.suffix.read(row, n))
         self.counters.evicted = self.store.evicted
 
     def _shrink(self) -> None:
@@ -679,39 +510,19 @@ class Engine:
         if self._waiting:
             return
         live = np.flatnonzero(rows.live)
-        target = self._bucket(len(live))
-        if self._bucket(int(live[-1]) + 1) > target:
+        target = self._memory.bucket(len(live))
+        if self._memory.bucket(int(live[-1]) + 1) > target:
             free = sorted(r for r in rows.free if r < target)
             for source, place in zip((int(r) for r in live[live >= target]), free, strict=False):
                 n = int(rows.lengths[source])
-                self._suffix.copy(source, place, n)
+                self._memory.suffix.copy(source, place, n)
                 rows.move(source, place)
             self._dirty = True
-        groups = [g for g in self._groups if g is not None]
-        if len(self._groups) >= 8 and len(groups) <= len(self._groups) // 2:
-            for place, group in enumerate(groups):
-                if group.index != place:
-                    n = len(group.prompt)
-                    self._prefix.data[:, :, place, :, :n] = self._prefix.data[:, :, group.index, :, :n].clone()
-                    rows.group[rows.group == group.index] = place
-                    group.index = place
-            self._groups = list(groups)
+        moved = self._memory.compact()
+        if moved:
+            for row in np.flatnonzero(rows.live).tolist():
+                rows.group[row] = moved.get(int(rows.group[row]), rows.group[row])
             self._dirty = True
-
-
-def _positions(tile_of: Ints) -> Ints:
-    """Rank of each row among the rows of its tile, in row order."""
-    order = np.argsort(tile_of, kind="stable")
-    ordered = tile_of[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    ranks = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    out = np.empty_like(ranks)
-    out[order] = ranks
-    return np.where(tile_of >= 0, out, 0)
-
-
-def _share_a_block(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return len(a) >= BLOCK and a[:BLOCK] == b[:BLOCK]
 
 
 def _deliver_all(outcomes: list[Outcome]) -> None:

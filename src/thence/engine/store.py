@@ -1,8 +1,8 @@
 """Finished keys and values by token prefix, on the heap, evicted least recently used first.
 
 Two radix trees in one: blocks of a prompt, and below the prompt's last block the blocks of the replies to it. A block
-holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes prompts and replies by different passes,
-and in exact mode the bits of a key depend on which one made it.
+holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes the two by different passes, and in
+exact mode the bits of a key depend on which one made it.
 
 Rows at work own copies in the engine's buffers, so any block may be dropped at any time.
 """

@@ -109,8 +109,8 @@ CHAT_TEMPLATE = (
     "{%- if message['role'] == 'system' -%}{{ message['content'] + '\\n' }}"
     "{%- elif message['role'] == 'user' -%}{{ 'Q: ' + message['content'] + '\\n' }}"
     "{%- elif loop.last and continue_final_message is defined and continue_final_message -%}"
-    "{{ 'A: ' + message['content'] }}"
-    "{%- else -%}{{ 'A: ' + message['content'] + '\\n\\n' }}"
+    "{{ ('A:' if message['content'].startswith(' ') else 'A: ') + message['content'] }}"
+    "{%- else -%}{{ ('A:' if message['content'].startswith(' ') else 'A: ') + message['content'] + '\\n\\n' }}"
     "{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ 'A:' }}{%- endif -%}"
 )
