@@ -56,10 +56,10 @@ class Engine:
         self.ends = ends
         self.counters = Counters()
         self.store = Store(memory)
-        self._lock = threading.Condition()
+        self._signal = _Signal()
+        self._lock = self._signal.condition
         self._arrived: deque[Job] = deque()
         self._cancelled: deque[Job] = deque()
-        self._closing = False
         self._thread: threading.Thread | None = None
         self._in_flight = 0
         self._reset()
@@ -74,15 +74,19 @@ class Engine:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs; every one gets exactly one outcome."""
         with self._lock:
-            if self._closing:
+            if self._signal.closing:
                 raise ModelError("the local model is closed; load it again")
             self._arrived.extend(jobs)
             self._in_flight += len(jobs)
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=_work, args=(weakref.ref(self),), name="thence-engine", daemon=True
+                    target=_work,
+                    args=(weakref.ref(self), self._signal, self.threads),
+                    name="thence-engine",
+                    daemon=True,
                 )
-                atexit.register(_stop_at_exit, weakref.ref(self))
+                _WORKERS[self._thread] = self._signal
+                weakref.finalize(self, self._signal.stop)
                 self._thread.start()
             self._lock.notify()
 
@@ -99,10 +103,8 @@ class Engine:
 
     def close(self) -> None:
         """Stop the thread and free the memory; a second call does nothing."""
-        with self._lock:
-            self._closing = True
-            self._lock.notify()
-            thread = self._thread
+        self._signal.stop()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -530,39 +532,53 @@ def _deliver_all(outcomes: list[Outcome]) -> None:
         outcome.job.deliver(outcome)
 
 
-def _work(reference: weakref.ref[Engine]) -> None:
+class _Signal:
+    """What the worker thread and the engine share: it outlives the engine, so that the thread can be stopped."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.closing = False
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        with self.condition:
+            self.closing = True
+            self.condition.notify_all()
+
+
+_WORKERS: dict[threading.Thread, _Signal] = {}
+
+
+def _work(reference: weakref.ref[Engine], signal: _Signal, threads: int | None) -> None:
     """The worker thread. It holds the engine weakly while idle, so that a forgotten engine can be collected."""
-    engine = reference()
-    if engine is None:
-        return
-    if engine.threads is not None:
-        torch.set_num_threads(engine.threads)
-    lock = engine._lock
-    with torch.inference_mode():
-        while True:
-            with lock:
-                if engine is None or engine._closing:
-                    break
-                idle = engine.idle()
-                if idle:
-                    engine = None
-                    lock.wait(1.0)
-            if idle:
-                engine = reference()
-                if engine is None:
-                    return
-                continue
-            assert engine is not None
-            try:
-                engine.step()
-            except BaseException as error:
-                engine.fail(error)
-    if engine is not None:
-        engine.fail(ModelError("the local model was closed while requests were running"))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            while True:
+                with signal.condition:
+                    engine = reference()
+                    if engine is None or signal.closing:
+                        break
+                    if engine.idle():
+                        engine = None
+                        signal.condition.wait()
+                        continue
+                try:
+                    engine.step()
+                except BaseException as error:
+                    engine.fail(error)
+                engine = None
+        engine = reference()
+        if engine is not None:
+            engine.fail(ModelError("the local model was closed while requests were running"))
+    finally:
+        _WORKERS.pop(threading.current_thread(), None)
 
 
-def _stop_at_exit(reference: weakref.ref[Engine]) -> None:
+@atexit.register
+def _stop_workers() -> None:
     """A thread inside torch while the interpreter dies would crash it."""
-    engine = reference()
-    if engine is not None:
-        engine.close()
+    for thread, signal in list(_WORKERS.items()):
+        signal.stop()
+        thread.join(timeout=10)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -63,6 +64,7 @@ class Checkpoint:
 
     name: str
     shape: Shape
+    dtype: torch.dtype
     weights: dict[str, torch.Tensor]
     inv_freq: torch.Tensor
     rope_scale: float
@@ -83,9 +85,13 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    path_or_name: str, *, dtype: torch.dtype, trust_remote_code: bool = False, allow_pickle: bool = False
+    path_or_name: str,
+    *,
+    dtype: Callable[[Shape], torch.dtype],
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> Checkpoint:
-    """Read a checkpoint with its weights in ``dtype`` on the CPU.
+    """Read a checkpoint on the CPU, with its weights in the dtype that ``dtype`` chooses for its shape.
 
     Raises ModelError for a path that does not exist, a directory without a tokenizer, pickled weights without
     ``allow_pickle``, and architectures the engine has no forward pass for.
@@ -99,6 +105,8 @@ def load_checkpoint(
         path_or_name, lambda: transformers.AutoConfig.from_pretrained(path_or_name, trust_remote_code=trust_remote_code)
     )
     _check_family(path_or_name, config)
+    shape = _shape(config)
+    kind = dtype(shape)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, TypeError, ImportError) as error:
@@ -108,7 +116,7 @@ def load_checkpoint(
         lambda: transformers.AutoModelForCausalLM.from_pretrained(
             path_or_name,
             config=config,
-            dtype=dtype,
+            dtype=kind,
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,
         ),
@@ -123,7 +131,8 @@ def load_checkpoint(
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     return Checkpoint(
         name=path_or_name,
-        shape=_shape(config),
+        shape=shape,
+        dtype=kind,
         weights=weights,
         inv_freq=rope.inv_freq.detach().float().clone(),
         rope_scale=float(getattr(rope, "attention_scaling", 1.0)),

@@ -13,14 +13,15 @@ from thence.core.seeds import digest
 from thence.grading.extract import NumericReading, TextReading
 from thence.grading.grade import grade_answer
 
-from .wordproblems import WordProblem, WordProblems
+from .wordproblems import DISTRACTED, LARGEST, SHUFFLED, WordProblem, WordProblems
 
 
 @dataclass(frozen=True)
 class WordProblemsTask:
     """``size`` different problems of one family, level and split; fixed by these and ``data_seed``, never by a run.
 
-    The question's hash decides its split, so a test problem is in no training set.
+    ``largest`` is the largest number a question gives a person; ``shuffled`` and ``distracted`` are the shares of
+    problems with statements in random order, and with statements that the answer does not need. The question's hash decides its split, so a test problem is in no training set.
     """
 
     level: int = 3
@@ -28,14 +29,21 @@ class WordProblemsTask:
     data_seed: int = 0
     size: int = 1000
     family: str = "graph"
+    largest: int = LARGEST
+    shuffled: float = SHUFFLED
+    distracted: float = DISTRACTED
 
     name = "wordproblems"
     default_prompt = "cot"
     has_references = True
 
+    @property
+    def _set(self) -> WordProblems:
+        return WordProblems(**{f.name: getattr(self, f.name) for f in fields(self)})
+
     def __post_init__(self) -> None:
         try:
-            WordProblems(self.level, self.split, self.data_seed, self.size, self.family)
+            _ = self._set
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -53,9 +61,8 @@ class WordProblemsTask:
     @cached_property
     def items(self) -> dict[str, WordProblem]:
         """The generated problems by id, with their graphs."""
-        made = WordProblems(self.level, self.split, self.data_seed, self.size, self.family)
         try:
-            return {p.id: p for p in made.items()}
+            return {p.id: p for p in self._set.items()}
         except ValueError as error:
             raise UsageError(str(error)) from error
 
