@@ -331,7 +331,7 @@ def compare(
     chosen = task(task_text) if isinstance(task_text, str) else task_text
     made, generator, name = make_arms(arms, prompt, chosen, model, options, sampling)
     run_sync(checked_arms(made, generator, name))
-    grid = Grid(tuple(made), tuple(seeds), tuple(tokens(b) for b in budgets))
+    grid = Grid(tuple(made), tuple(seeds), tuple(tokens(b) for b in budgets), name)
     store = None
     if run is not None:
         store = RunFile.open(run, compare_header(chosen, generator, grid, limit=limit), extendable=EXTENDABLE)

@@ -87,7 +87,7 @@ def compare(
     options = models.options(seed_list[0])
     made, generator, model = api.make_arms([*arms, *grid], prompt, chosen, models.model, options, sampling.given())
     run_sync(api.checked_arms(made, generator, model))
-    cells = Grid(tuple(made), seed_list, budgets)
+    cells = Grid(tuple(made), seed_list, budgets, model)
     if dry_run:
         from .dry import show_estimate
 

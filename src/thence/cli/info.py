@@ -188,4 +188,5 @@ def _local_dtype() -> str:
 
     from thence.engine.setup import default_dtype
 
-    return str(default_dtype(torch.device("cpu"))).removeprefix("torch.")
+    narrow, wide = (str(default_dtype(torch.device("cpu"), width)).removeprefix("torch.") for width in (128, 4096))
+    return narrow if narrow == wide else f"{narrow} for narrow models, {wide} for wide ones"

@@ -36,6 +36,7 @@ class Grid:
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...] = (0,)
     budgets: tuple[int | None, ...] = (None,)
+    model: str = ""  # what arms without a model of their own run on
 
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds or not self.budgets:
@@ -51,7 +52,7 @@ class Grid:
         prompts = len({arm.prompt_name for arm in self.arms}) > 1
         models = len({arm.model for arm in self.arms}) > 1
         return [
-            arm.name + (f" @ {arm.prompt_name}" if prompts else "") + (f" on {short_model(arm.model)}" if models else "")
+            arm.name + (f" @ {arm.prompt_name}" if prompts else "") + (f" on {short_model(arm.model or self.model)}" if models else "")
             for arm in self.arms
         ]
 

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-TEXTS = 64  # that the segmenter is detected from
+TEXTS = 32  # problems, from the first of the shuffle, whose first texts the segmenter is detected from
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ async def evaluate(
     def done(item: tuple[int, Problem], outcome: tuple[Record, list[dict[str, Any]]]) -> None:
         index, problem = item
         record, tree = outcome
-        if len(texts) < TEXTS and tree:
+        if index < TEXTS and tree:
             texts[index] = str(tree[0]["text"])
         record |= {"session": session, "elapsed": round(time.monotonic() - started, 3)}
         if store is not None:
@@ -178,6 +178,9 @@ async def evaluate(
     if store is not None:
         store.flush()
     report = Report(task.spec, model or generator.identity, arm.name, arm.prompt_name, seed, budget)
+    for index, problem in enumerate(problems[:TEXTS]):  # those that an earlier session solved
+        if store is not None and index not in texts and (rows := store.tree(cell, problem.id)):
+            texts[index] = str(rows[0]["text"])
     report.segmenter = _segmenter([texts[i] for i in sorted(texts)], generator, store)
     report.exact = _flag(generator.describe().get("exact"))
     report.run = str(store.path) if store is not None else None
