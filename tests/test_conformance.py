@@ -15,8 +15,7 @@ from thence.conformance import LAWS, LawBroken, check
 from thence.core.budget import Spent
 from thence.core.completion import Ability, Context, Request
 from thence.core.errors import CallFailed
-from thence.core.protocols import Strategy
-from thence.core.search import Result, Search
+from thence.core.search import Result, Search, Strategy
 from thence.strategies.adaptive_consistency import AdaptiveConsistency
 
 GRIDS = {

@@ -37,8 +37,8 @@ _WHERE = {
     "Tree": "core.tree",
     "Node": "core.tree",
     "Kind": "core.tree",
-    "Score": "core.protocols",
-    "Meaning": "core.protocols",
+    "Score": "core.scores",
+    "Meaning": "core.scores",
     "Verdict": "core.answers",
     "Grade": "core.answers",
     "ThenceError": "core.errors",
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from .core.completion import Ability, Completion, Context, Request, Sampling
     from .core.errors import ThenceError, UsageError
     from .core.problem import Message, Problem
-    from .core.protocols import Meaning, Score
+    from .core.scores import Meaning, Score
     from .core.search import Result, Search
     from .core.tree import Kind, Node, Tree
     from .grading.grade import grade

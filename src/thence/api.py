@@ -17,8 +17,8 @@ from .core.background import run_sync
 from .core.completion import Ability, Sampling
 from .core.errors import UsageError
 from .core.problem import Message, Problem
-from .core.protocols import Generator, PromptStyle, Strategy, Task
-from .core.search import Result, check_needs
+from .core.protocols import Generator, PromptStyle, Task
+from .core.search import Result, Strategy, check_needs
 from .core.search import solve as _solve
 from .methods import ModelOptions
 

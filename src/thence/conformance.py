@@ -31,8 +31,8 @@ from .core.budget import Charged, Spent
 from .core.completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling
 from .core.errors import CallFailed, UsageError
 from .core.problem import Problem
-from .core.protocols import Followup, Generator, SamplePool, Strategy
-from .core.search import SPENT_OUT, VERIFIER, Result, solve
+from .core.protocols import Followup, Generator, SamplePool
+from .core.search import SPENT_OUT, VERIFIER, Result, Strategy, solve
 from .core.tree import SOLUTION, Kind, Node
 from .generators.scripted import Cue, Line, ScriptedGenerator
 

@@ -24,7 +24,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from .core.errors import UsageError
-from .core.protocols import Generator, PromptStyle, Strategy, Task, Verifier
+from .core.protocols import Generator, PromptStyle, Task
+from .core.search import Strategy, Verifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from thence.core.budget import Ledger, Spent
 from thence.core.completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling
 from thence.core.errors import CallFailed, UsageError
 from thence.core.problem import Message, Problem
-from thence.core.protocols import Generator, PromptStyle, Score
+from thence.core.protocols import Generator, PromptStyle
+from thence.core.scores import Score
 from thence.core.search import SPENT_OUT, Search, check_needs, clip, solve
 from thence.core.tree import Kind, Node
 from thence.generators.scripted import Cue, ScriptedGenerator

@@ -11,7 +11,7 @@ from thence.core.answers import Answer
 from thence.core.completion import Completion, Context, Finish, Origin
 from thence.core.errors import DataError
 from thence.core.problem import Message
-from thence.core.protocols import Meaning, Score
+from thence.core.scores import Meaning, Score
 from thence.core.tree import Kind, Tree, as_found, render
 
 

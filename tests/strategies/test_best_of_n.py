@@ -11,7 +11,7 @@ from drawing import answering, drawing, said, solved, weighed
 
 from thence.core.completion import Ability
 from thence.core.errors import UsageError
-from thence.core.protocols import Score
+from thence.core.scores import Score
 from thence.core.search import Search
 from thence.core.tree import Node
 from thence.strategies.best_of_n import BestOfN

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from .answers import Grade, Reading
 from .budget import Spent
 from .completion import Ability, Completion, Context, Failure, Request, Sampling, TokenLogprobs
 from .problem import Problem
-
-if TYPE_CHECKING:
-    from .search import Result, Search
-    from .tree import Node
 
 
 @runtime_checkable
@@ -71,52 +66,6 @@ class Scorer(Protocol):
     async def logprobs(
         self, contexts: Sequence[Context], continuations: Sequence[str], book: Spent
     ) -> list[TokenLogprobs]: ...
-
-
-class Meaning(StrEnum):
-    """What a step score means; it decides which aggregation is exact (product, last, last)."""
-
-    STEP_CORRECT = "step_correct"  # P(step ok | all earlier ok)
-    PREFIX_VALID = "prefix_valid"  # P(all steps up to here ok)
-    VALUE = "value"  # P(final answer right | prefix)
-    OUTCOME = "outcome"  # a number for the whole trace; no step scores
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A verifier's number for one trace; larger is better. ``tokens`` is what it cost."""
-
-    value: float
-    steps: tuple[float, ...] = ()
-    meaning: Meaning = Meaning.OUTCOME
-    tokens: int | None = 0
-
-
-class Verifier(Protocol):
-    """Gives numbers to traces; the reference is never visible.
-
-    ``score`` gets all traces of one problem at once (agreement needs that) as tree nodes, and the search for verifiers
-    that ask a model (``search.ask``); one Score per node, in order. A verifier whose numbers depend on the other nodes
-    has an attribute ``relative = True``: its scores are made anew each time.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def needs(self) -> frozenset[Ability]:
-        """What the policy must be able to do for this verifier."""
-        ...
-
-    async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]: ...
-
-
-class Strategy(Protocol):
-    """Spends a budget on one problem and returns a Result. One coroutine for one problem; no locks, no retries."""
-
-    @property
-    def needs(self) -> frozenset[Ability]: ...
-
-    async def solve(self, search: Search) -> Result: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .answers import Reading
 from .budget import Ledger, add
 from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
 from .errors import CallFailed, ModelError, ServerError, StoreError, ThenceError, UsageError
 from .problem import Message, Problem
-from .protocols import Followup, Generator, PromptStyle, SamplePool, Score, Strategy, Verifier, missing
+from .protocols import Followup, Generator, PromptStyle, SamplePool, missing
+from .scores import Score
 from .seeds import derive, digest
 from .tree import SOLUTION, Found, Kind, Node, Tree, as_found, render
 
@@ -100,6 +101,33 @@ class Result:
             "spent": {k: getattr(spent, k) for k in ("prefilled", "reused", "generated", "wasted", "verifier")},
             "tree": self.tree.record(),
         }
+
+
+class Verifier(Protocol):
+    """Gives numbers to traces; the reference is never visible.
+
+    ``score`` gets all traces of one problem at once (agreement needs that) as tree nodes, and the search for verifiers
+    that ask a model (``search.ask``); one Score per node, in order. A verifier whose numbers depend on the other nodes
+    has an attribute ``relative = True``: its scores are made anew each time.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the policy must be able to do for this verifier."""
+        ...
+
+    async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]: ...
+
+
+class Strategy(Protocol):
+    """Spends a budget on one problem and returns a Result. One coroutine for one problem; no locks, no retries."""
+
+    @property
+    def needs(self) -> frozenset[Ability]: ...
+
+    async def solve(self, search: Search) -> Result: ...
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from .answers import Answer
 from .completion import Completion, Context, Finish, Origin, Segment
 from .errors import DataError
-from .protocols import Meaning, Score
+from .scores import Meaning, Score
 
 
 class Kind(StrEnum):

@@ -51,10 +51,13 @@ class Grid:
         """One name per arm: its strategy, and its prompt and model where several are compared."""
         prompts = len({arm.prompt_name for arm in self.arms}) > 1
         models = len({arm.model for arm in self.arms}) > 1
-        return [
-            arm.name + (f" @ {arm.prompt_name}" if prompts else "") + (f" on {short_model(arm.model or self.model)}" if models else "")
-            for arm in self.arms
-        ]
+
+        def label(arm: Arm) -> str:
+            own_prompt = f" @ {arm.prompt_name}" if prompts else ""
+            own_model = f" on {short_model(arm.model or self.model)}" if models else ""
+            return arm.name + own_prompt + own_model
+
+        return [label(arm) for arm in self.arms]
 
     @property
     def keys(self) -> list[str]:

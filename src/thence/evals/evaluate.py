@@ -19,9 +19,9 @@ from thence.core.budget import Charged
 from thence.core.completion import Failure, Sampling
 from thence.core.errors import CallFailed, DataError, StoreError, UsageError
 from thence.core.problem import Problem
-from thence.core.protocols import Generator, PromptStyle, SamplePool, Strategy, Task
+from thence.core.protocols import Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
-from thence.core.search import solve
+from thence.core.search import Strategy, solve
 from thence.core.segmenter import detect
 from thence.stores.header import Document, content_hash
 from thence.stores.sqlite import Cell, RunFile

@@ -11,8 +11,7 @@ from typing import Literal
 
 from thence.core.completion import Ability
 from thence.core.errors import UsageError
-from thence.core.protocols import Verifier
-from thence.core.search import Result, Search
+from thence.core.search import Result, Search, Verifier
 from thence.core.votes import elect, pick
 
 

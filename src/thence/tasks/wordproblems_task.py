@@ -21,7 +21,8 @@ class WordProblemsTask:
     """``size`` different problems of one family, level and split; fixed by these and ``data_seed``, never by a run.
 
     ``largest`` is the largest number a question gives a person; ``shuffled`` and ``distracted`` are the shares of
-    problems with statements in random order, and with statements that the answer does not need. The question's hash decides its split, so a test problem is in no training set.
+    problems with statements in random order, and with statements that the answer does not need. The question's hash
+    decides its split, so a test problem is in no training set.
     """
 
     level: int = 3

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
-from thence.core.protocols import Score
+from thence.core.scores import Score
 from thence.core.search import Search
 from thence.core.tree import Node
 

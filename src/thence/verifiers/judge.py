@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from thence.core.completion import Ability
 from thence.core.problem import Message
-from thence.core.protocols import Generator, Score
+from thence.core.protocols import Generator
+from thence.core.scores import Score
 from thence.core.search import VERIFIER, Search
 from thence.core.tree import Kind, Node
 
