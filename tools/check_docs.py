@@ -73,7 +73,7 @@ def unparsable(path: Path, text: str) -> list[str]:
     wrong = []
     for line in commands(text):
         words = shlex.split(line, comments=True)
-        words = words[[i for i, w in enumerate(words) if w == "thence"][0] + 1 :]
+        words = words[next(i for i, w in enumerate(words) if w == "thence") + 1 :]
         for cut in ("|", ">", "&&", ";", "2>"):
             if cut in words:
                 words = words[: words.index(cut)]
