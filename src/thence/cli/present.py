@@ -61,7 +61,7 @@ def show_result(result: Result, *, model: str, strategy: str, prompt: str, secon
         out.print(Text.assemble(("            ", ""), (printable(note), "dim")))
     if trace and result.node is not None:
         out.print(Text("chosen text", style="dim"))
-        for line in printable(result.trace).strip("\n").split("\n"):
+        for line in printable(result.trace).strip().split("\n"):
             out.print(Text("  " + line))
     show_cost(result.ledger.total_charged, result.ledger.total_spent, seconds)
 
