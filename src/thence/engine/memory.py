@@ -31,7 +31,7 @@ class Memory:
     def __init__(self, trunk: Trunk, store: Store, counters: Counters, slots: int, least: int) -> None:
         self.trunk, self.store, self.counters, self.slots, self.least = trunk, store, counters, slots, least
         shape, device, dtype = trunk.shape, trunk.device, trunk.dtype
-        self.prefix = Buffers.make(shape, self.bucket(1), 64, dtype, device)
+        self.prefix = Buffers.make(shape, self.bucket(1), ALIGN, dtype, device)
         self.suffix = Pages.make(shape, self.bucket(1), 2, dtype, device)
         self.groups: list[Group | None] = []
         self._open: dict[tuple[int, ...], list[Group]] = {}
@@ -57,7 +57,7 @@ class Memory:
     def share(self, source: Group, target: Group) -> None:
         """Copy a prompt from one group to another."""
         n = len(source.prompt)
-        self.prefix.data[:, :, target.index, :, :n] = self.prefix.data[:, :, source.index, :, :n]
+        self.prefix.copy(source.index, target.index, n)
         target.hidden, target.end = source.hidden, source.end
 
     def compact(self) -> dict[int, int]:
@@ -69,7 +69,7 @@ class Memory:
         for place, group in enumerate(groups):
             if group.index != place:
                 n = len(group.prompt)
-                self.prefix.data[:, :, place, :, :n] = self.prefix.data[:, :, group.index, :, :n].clone()
+                self.prefix.copy(group.index, place, n)
                 moved[group.index] = place
                 group.index = place
         self.groups = list(groups)
@@ -120,7 +120,7 @@ class Memory:
             at = 0
             for piece in pieces:
                 n = min(piece.shape[3], covered - at)
-                self.prefix.data[:, :, group.index, :, at : at + n] = piece[:, :, :, :n]
+                self.prefix.write(group.index, at, piece[:, :, :, :n])
                 at += n
             job.reused += covered
             self.counters.reused += covered
@@ -143,13 +143,13 @@ class Memory:
             todo[:0] = self._prefill_batch(batch, rows)
         for group, _ in fresh:
             if group.end is None:
-                kv = self.prefix.data[:, :, group.index, :, : len(group.prompt)]
+                kv = self.prefix.read(group.index, len(group.prompt))
                 group.end = self.store.add_prompt(group.prompt, kv, group.hidden)
         self.counters.evicted = self.store.evicted
 
     def _prefill_batch(self, batch: list[tuple[Group, int]], rows: int) -> list[tuple[Group, int]]:
         """One forward pass over at most ``rows`` tokens of each prompt; returns what is left to do."""
-        shape, scratch = self.trunk.shape, self.prefix.places
+        scratch = self.prefix.places
         count = 1 << (len(batch) - 1).bit_length()
         tokens = np.zeros((count, rows), dtype=np.int64)
         positions = np.zeros((count, rows), dtype=np.int64)
@@ -164,10 +164,9 @@ class Memory:
             self.counters.prefilled += len(ids)
         self.counters.prefills += 1
         width = padded(int(positions.max()) + 1)
-        write = (places[:, :, None] * shape.kv_heads + self._heads) * self.prefix.length + positions[:, :, None]
         seen = self._columns[:width] <= self.tensor(positions).unsqueeze(-1)
         mask = torch.where(seen, self._zero, self._never).view(count, 1, rows, 1, width)
-        plan = PrefillPlan(count, rows, width, mask, self.tensor(write.reshape(-1)), self.tensor(groups))
+        plan = PrefillPlan(count, rows, width, mask, self.tensor(places.reshape(-1)), self.tensor(groups))
         hidden = self.trunk.prefill(
             self.tensor(tokens.reshape(-1)), self.tensor(positions.reshape(-1)), self.prefix, plan
         )
@@ -195,8 +194,12 @@ class Memory:
         row_tiles = np.zeros((m, kv), dtype=np.int64)
         row_tiles[live] = (tile[:, None] * kv + self._heads) * width + at[:, None]
         prefix = padded(int(prompts[live].max()))
-        if 2 * prefix > self.prefix.length:
-            prefix = self.prefix.length  # whole buffers are read faster than parts of them
+        # Whole buffers are read faster than parts of them, and short ones faster than long ones.
+        longest = padded(max(len(group.prompt) for group in self.groups if group is not None))
+        if 2 * longest <= self.prefix.length:
+            self.prefix = self.prefix.resized(self.trunk.shape, self.prefix.places, longest)
+        if 2 * self.prefix.length <= 3 * prefix:
+            prefix = self.prefix.length
         prompts = np.where(tile_of >= 0, prompts, 1)
         plan = DecodePlan(
             rows=m,

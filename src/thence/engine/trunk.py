@@ -123,37 +123,55 @@ class Layer:
 
 @dataclass(slots=True)
 class Buffers:
-    """Key/value memory: [layers, 2, places, kv_heads, length, head_dim]. The last place is scratch for padding."""
+    """Prefix memory of all layers. The last place is scratch for padding.
 
-    data: Tensor
-    flat: list[tuple[Tensor, Tensor]]
-    keys: list[Tensor]
-    values: list[Tensor]
+    Keys lie transposed, [layers, places, kv_heads, head_dim, length], values [layers, places, kv_heads, length,
+    head_dim]: both products over a group's prefix then read whole lines.
+    """
+
+    keys: Tensor
+    values: Tensor
 
     @staticmethod
     def make(shape: Shape, places: int, length: int, dtype: torch.dtype, device: torch.device) -> Buffers:
         """Zeroed buffers: masked keys must be finite, because their weight of 0 multiplies them."""
-        data = torch.zeros(
-            shape.layers, 2, places + 1, shape.kv_heads, length, shape.head_dim, dtype=dtype, device=device
-        )
-        flat = [(layer[0].view(-1, shape.head_dim), layer[1].view(-1, shape.head_dim)) for layer in data]
-        return Buffers(data, flat, [layer[0] for layer in data], [layer[1] for layer in data])
+        size = (shape.layers, places + 1, shape.kv_heads)
+        keys = torch.zeros(*size, shape.head_dim, length, dtype=dtype, device=device)
+        return Buffers(keys, torch.zeros(*size, length, shape.head_dim, dtype=dtype, device=device))
 
     @property
     def places(self) -> int:
         """Usable places, the scratch place not counted; its index is this number."""
-        return int(self.data.shape[2]) - 1
+        return int(self.keys.shape[1]) - 1
 
     @property
     def length(self) -> int:
         """Tokens per place."""
-        return int(self.data.shape[4])
+        return int(self.keys.shape[4])
 
     def resized(self, shape: Shape, places: int, length: int) -> Buffers:
-        """Larger buffers with the same content."""
-        new = Buffers.make(shape, places, length, self.data.dtype, self.data.device)
-        new.data[:, :, : self.places, :, : self.length] = self.data[:, :, : self.places]
+        """Buffers of another size with the same content, as far as it fits."""
+        new = Buffers.make(shape, places, length, self.keys.dtype, self.keys.device)
+        kept = min(length, self.length)
+        new.keys[:, : self.places, ..., :kept] = self.keys[:, : self.places, ..., :kept]
+        new.values[:, : self.places, :, :kept] = self.values[:, : self.places, :, :kept]
         return new
+
+    def read(self, place: int, length: int) -> Tensor:
+        """A copy of the first ``length`` tokens of a place: [layers, 2, kv_heads, length, head_dim]."""
+        keys = self.keys[:, place, :, :, :length].transpose(2, 3)
+        return torch.stack((keys, self.values[:, place, :, :length]), 1)
+
+    def write(self, place: int, start: int, kv: Tensor) -> None:
+        """Put tokens at ``start``."""
+        end = start + kv.shape[3]
+        self.keys[:, place, :, :, start:end] = kv[:, 0].transpose(2, 3)
+        self.values[:, place, :, start:end] = kv[:, 1]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` tokens of one place to another."""
+        self.keys[:, target, ..., :length] = self.keys[:, source, ..., :length].clone()
+        self.values[:, target, :, :length] = self.values[:, source, :, :length].clone()
 
 
 @dataclass(slots=True)
@@ -228,13 +246,16 @@ class DecodePlan:
 
 @dataclass(slots=True)
 class PrefillPlan:
-    """Prompts to prefill together: ``count`` groups with ``rows`` new tokens each, ``prefix`` keys wide."""
+    """Prompts to prefill together: ``count`` groups with ``rows`` new tokens each, ``prefix`` keys wide.
+
+    ``places`` is the place of every token, ``groups`` that of every group.
+    """
 
     count: int
     rows: int
     prefix: int
     mask: Tensor
-    write: Tensor
+    places: Tensor
     groups: Tensor
 
 
@@ -414,15 +435,15 @@ class Trunk:
         """Keys [tiles * kv_heads, d, width] and values [.., width, d] of the groups; views are kept in the plan."""
         if plan.groups is None and layer < len(plan.views):
             return plan.views[layer]
-        pk, pv = prefix.keys[layer], prefix.values[layer]
+        keys, values = prefix.keys[layer], prefix.values[layer]
         if plan.groups is None:
-            pk, pv = pk[: plan.tiles], pv[: plan.tiles]
+            keys, values = keys[: plan.tiles], values[: plan.tiles]
         else:
-            pk, pv = pk.index_select(0, plan.groups), pv.index_select(0, plan.groups)
-        pk, pv = pk[:, :, : plan.prefix].flatten(0, 1), pv[:, :, : plan.prefix].flatten(0, 1)
+            keys, values = keys.index_select(0, plan.groups), values.index_select(0, plan.groups)
+        keys, values = keys[..., : plan.prefix].flatten(0, 1), values[:, :, : plan.prefix].flatten(0, 1)
         if plan.groups is None:
-            plan.views.append((pk.transpose(1, 2), pv))
-        return pk.transpose(1, 2), pv
+            plan.views.append((keys, values))
+        return keys, values
 
     def prefill(self, tokens: Tensor, positions: Tensor, prefix: Buffers, plan: PrefillPlan) -> Tensor:
         """Prompt tokens, ``plan.rows`` per group: writes keys and values, returns hidden states [rows, width]."""
@@ -432,13 +453,12 @@ class Trunk:
         split = (plan.count, plan.rows, s.kv_heads, s.group, s.head_dim)
         for index, layer in enumerate(self.layers):
             q, k, v = self._qkv(layer, x, rotation)
-            flat_keys, flat_values = prefix.flat[index]
-            flat_keys.index_copy_(0, plan.write, k.reshape(-1, s.head_dim))
-            flat_values.index_copy_(0, plan.write, v.reshape(-1, s.head_dim))
-            keys = prefix.keys[index][:, :, : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
+            prefix.keys[index].permute(0, 3, 1, 2).index_put_((plan.places, positions), k)
+            prefix.values[index].permute(0, 2, 1, 3).index_put_((plan.places, positions), v)
+            keys = prefix.keys[index][..., : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
             values = prefix.values[index][:, :, : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
             queries = q.reshape(split).permute(0, 2, 1, 3, 4).reshape(-1, plan.rows * s.group, s.head_dim)
-            scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(self.scale)
+            scores = torch.bmm(queries, keys).mul_(self.scale)
             scores.view(plan.count, s.kv_heads, plan.rows, s.group, plan.prefix).add_(plan.mask)
             out = torch.bmm(torch.softmax(scores, -1), values)
             out = out.view(plan.count, s.kv_heads, plan.rows, s.group, s.head_dim).permute(0, 2, 1, 3, 4)
