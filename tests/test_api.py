@@ -114,3 +114,14 @@ def test_grade():
     assert thence.grade("18", "so 9 + 9 = 18.\n#### 18").verdict == thence.Verdict.CORRECT
     assert thence.grade("18", "17", kind="answer").verdict == thence.Verdict.INCORRECT
     assert thence.grade("18", "I do not know").verdict == thence.Verdict.NO_ANSWER
+
+
+def test_the_books_equal_the_engines_own_counters_waste_included():
+    generator = thence.load("acorn")
+    before = {k: getattr(generator.engine.counters, k) for k in ("prefilled", "reused", "generated", "wasted")}
+    specs = ("self-consistency(n=8)", "adaptive-consistency(n=16, ahead=7)", "cot-decoding(k=4)", "greedy")
+    reports = [thence.evaluate("wordproblems(size=12, data_seed=5)", generator, s, seed=11) for s in specs]
+    for name, value in before.items():
+        booked = sum(getattr(r.spent, name) for r in reports)
+        assert booked == getattr(generator.engine.counters, name) - value, name
+    assert reports[1].spent.wasted > 0, "a vote that stops early wastes what ran ahead"

@@ -89,7 +89,7 @@ def test_logprobs_are_untempered_and_top_two_are_sorted() -> None:
 
 
 def test_a_wide_vocabulary_is_drawn_from_its_tail_too() -> None:
-    rows, vocab = 4000, 60_000
+    rows, vocab = 400, 60_000
     tokens, _ = pick(torch.zeros(1, vocab).expand(rows, -1), noise(rows), choose(rows, 1.0))
     assert tokens.max() > 0.99 * vocab
-    assert abs(tokens.double().mean() / vocab - 0.5) < 0.02
+    assert abs(tokens.double().mean() / vocab - 0.5) < 0.05

@@ -60,6 +60,14 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class CountsWaste(Protocol):
+    """A generator with counters of its own, which it keeps equal to the books: only the search knows that a finished
+    sample was not consumed."""
+
+    def waste(self, tokens: int) -> None: ...
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """Optional ability SCORE_TEXT: log-probabilities of given text."""
 

@@ -19,7 +19,7 @@ from .budget import Ledger, add
 from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
 from .errors import CallFailed, ModelError, ServerError, StoreError, ThenceError, UsageError
 from .problem import Message, Problem
-from .protocols import Followup, Generator, PromptStyle, SamplePool, missing
+from .protocols import CountsWaste, Followup, Generator, PromptStyle, SamplePool, missing
 from .scores import Score
 from .seeds import derive, digest
 from .tree import SOLUTION, Found, Kind, Node, Tree, as_found, render
@@ -192,6 +192,9 @@ class Stream:
             self._release(job)
             if i not in self._handed and not job.pooled and isinstance(job.outcome, Completion):
                 book.wasted = add(book.wasted, job.outcome.generated)
+                generator = self._search.generator(self._role)
+                if isinstance(generator, CountsWaste) and job.outcome.generated is not None:
+                    generator.waste(job.outcome.generated)
 
     def __aiter__(self) -> Stream:
         return self

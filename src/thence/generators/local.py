@@ -162,6 +162,10 @@ class LocalGenerator:
         """Facts for a run file's header."""
         return {"generator": "local", "model": Path(self._name).name, **self._facts}
 
+    def waste(self, tokens: int) -> None:
+        """Count finished tokens that nobody consumed, so that the engine's counters equal the books."""
+        self.engine.waste(tokens)
+
     async def close(self) -> None:
         """Stop the engine; a second call does nothing."""
         await asyncio.get_running_loop().run_in_executor(None, self.engine.close)
