@@ -40,6 +40,16 @@ def _native_bfloat16() -> bool:
     return any(getattr(flags, check, lambda: False)() for check in checks)
 
 
+def default_threads(device: torch.device, width: int) -> int | None:
+    """Processor threads for a model of this hidden width; None leaves torch's own number.
+
+    One for narrow models on a CPU: their products are too small to be worth waking a second thread. Measured at width
+    128 on two cores, one thread against two, fixed length at batch 1, 8, 64, 256: 4.2, 3.2, 1.7 and 1.3 times the
+    tokens per second. Tokens and log-probabilities are the same with either.
+    """
+    return 1 if device.type == "cpu" and width < 512 else None
+
+
 def default_slots(shape: Shape, dtype: torch.dtype, memory: int) -> int:
     """Rows whose caches fit the memory at full context (at most 2,048 tokens a row are assumed), 256 at most."""
     token = 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype.itemsize
@@ -79,6 +89,7 @@ def build(
         allow_pickle=allow_pickle,
     )
     kind = checkpoint.dtype
+    threads = threads or default_threads(where, checkpoint.shape.width)
     if threads is not None:
         torch.set_num_threads(threads)  # the check of the short products must see the engine's number
     memory = memory_mb * 2**20 if memory_mb is not None else default_memory(where)
