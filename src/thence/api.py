@@ -200,9 +200,9 @@ def check_words(ready: Setup, problem: Problem) -> None:
 
 def reading_for_questions() -> Reading:
     """How answers to a bare question are read: after the marker, else the last number."""
-    from .grading.extract import AutoReading
+    from .grading.extract import default_reading
 
-    return AutoReading()
+    return default_reading()
 
 
 async def asolve(

@@ -17,7 +17,6 @@ from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import RunFile, RunView
 
-from .evaluate import _public
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
@@ -102,7 +101,7 @@ def compare(
         "budget": budget,
         "limit": limit,
         "baseline": baseline,
-        "models": _public(models),
+        "models": models.public(),
         "sampling": asdict(sampling),
     }
     header = compare_header(chosen, generator, cells, limit=limit, arguments=arguments)

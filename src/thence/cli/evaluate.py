@@ -108,7 +108,7 @@ def evaluate(
         "limit": limit,
         "budget": budget,
         "seed": seed,
-        "models": _public(models),
+        "models": models.public(),
         "sampling": asdict(sampling),
     }
     header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens, arguments=arguments)
@@ -134,15 +134,6 @@ def evaluate(
         )
     show_report(report, json=json, price=price)
     return 1 if report.incomplete else 0
-
-
-def _public(models: ModelFlags) -> dict[str, Any]:
-    """The model flags that may be stored: no headers, no request bodies."""
-    kept = asdict(models)
-    if kept.pop("header") or kept.pop("extra_body"):
-        kept["secret"] = "headers or extra body were given and are not stored"
-    kept.pop("extra_body", None)
-    return kept
 
 
 def _from_header(path: Path) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -58,6 +58,14 @@ class ModelFlags:
             timeout=self.timeout,
             seed=seed,
         )
+
+    def public(self) -> dict[str, Any]:
+        """The flags that may be stored: no headers, no request bodies."""
+        kept = asdict(self)
+        if kept.pop("header") or kept.pop("extra_body"):
+            kept["secret"] = "headers or extra body were given and are not stored"
+        kept.pop("extra_body", None)
+        return kept
 
 
 @Parameter(name="*", group="Sampling")

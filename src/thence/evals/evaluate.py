@@ -178,22 +178,30 @@ async def evaluate(
     if store is not None:
         store.flush()
     report = Report(task.spec, model or generator.identity, arm.name, arm.prompt_name, seed, budget)
-    for index, problem in enumerate(problems[:TEXTS]):  # those that an earlier session solved
-        if store is not None and index not in texts and (rows := store.tree(cell, problem.id)):
-            texts[index] = str(rows[0]["text"])
-    report.segmenter = _segmenter([texts[i] for i in sorted(texts)], generator, store)
+    report.segmenter = _segmenter(texts, problems, generator, store, cell)
     report.exact = _flag(generator.describe().get("exact"))
     report.run = str(store.path) if store is not None else None
     return summarise(report, [records[p.id] for p in problems if p.id in records], failures)
 
 
-def _segmenter(texts: Sequence[str], generator: Generator, store: RunFile | None) -> str | None:
-    """How this model's texts divide into steps: detected once, then taken from the run file."""
+def _segmenter(
+    texts: dict[int, str], problems: Sequence[Problem], generator: Generator, store: RunFile | None, cell: Cell
+) -> str | None:
+    """How this model's texts divide into steps: detected once, then taken from the run file.
+
+    ``texts`` are the first texts of problems solved just now, by place in the shuffle; those that an earlier session
+    solved are read from the store.
+    """
     fact = f"segmenter of {generator.identity}"
     known = store.remembered(fact) if store is not None else None
-    if known is not None or not texts:
+    if known is not None:
         return known
-    spec = detect(texts).to_spec()
+    for index, problem in enumerate(problems[:TEXTS]):
+        if store is not None and index not in texts and (rows := store.tree(cell, problem.id)):
+            texts[index] = str(rows[0]["text"])
+    if not texts:
+        return None
+    spec = detect([texts[i] for i in sorted(texts)]).to_spec()
     if store is not None:
         store.remember(fact, spec)
     return spec

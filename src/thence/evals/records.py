@@ -15,6 +15,7 @@ from thence.core.problem import Problem
 from thence.core.protocols import Task
 from thence.core.search import POLICY, Result
 from thence.core.tree import Kind, Node
+from thence.tasks.order import by_content
 
 Record = dict[str, Any]
 
@@ -33,7 +34,7 @@ def shuffled(problems: list[Problem], limit: int | None = None) -> list[Problem]
 
     The hash is the shuffle: it depends on neither seed nor file order, so all seeds and arms share their problems.
     """
-    ordered = sorted(problems, key=lambda p: (p.hash, p.id))
+    ordered = by_content(problems)
     return ordered if limit is None else ordered[:limit]
 
 
