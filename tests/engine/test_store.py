@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from thence.engine.store import BLOCK, Store
+from thence.engine.store import BLOCK, Fill, Store
 
 
-def kv(ids: list[int]) -> torch.Tensor:
+def kv(ids: list[int]) -> Fill:
     """A recognisable cache: every number is the token's id. [layers 1, 2, kv_heads 1, tokens, d 1]"""
-    return torch.tensor(ids, dtype=torch.float32).view(1, 1, 1, -1, 1).expand(1, 2, 1, -1, 1)
+
+    def fill(piece: torch.Tensor, start: int) -> None:
+        piece.copy_(torch.tensor(ids[start : start + piece.shape[3]]).view(1, 1, 1, -1, 1))
+
+    return fill
+
+
+def new_slot() -> torch.Tensor:
+    return torch.empty(1, 2, 1, BLOCK, 1)
 
 
 def joined(pieces: list[torch.Tensor]) -> list[int]:
@@ -17,7 +25,7 @@ def joined(pieces: list[torch.Tensor]) -> list[int]:
 
 
 def test_a_whole_prompt_comes_back_with_its_last_state_and_a_longer_one_shares_whole_blocks() -> None:
-    store = Store(10**6)
+    store = Store(10**6, new_slot)
     ids = list(range(BLOCK + 10))
     end = store.add_prompt(ids, kv(ids), torch.ones(3))
     pieces, covered, whole = store.prompt(ids)
@@ -32,7 +40,7 @@ def test_a_whole_prompt_comes_back_with_its_last_state_and_a_longer_one_shares_w
 
 
 def test_replies_hang_below_their_prompt_and_never_mix_with_prompts() -> None:
-    store = Store(10**6)
+    store = Store(10**6, new_slot)
     end = store.add_prompt([1, 2], kv([1, 2]), torch.ones(3))
     store.add_reply(end, [3, 4, 5], kv([3, 4, 5]))
     assert joined(store.reply(end, [3, 4, 9])[0]) == [3, 4]
@@ -40,8 +48,7 @@ def test_replies_hang_below_their_prompt_and_never_mix_with_prompts() -> None:
 
 
 def test_the_limit_holds_and_the_least_recently_used_goes_first() -> None:
-    one = kv(list(range(BLOCK))).numel() * 4
-    store = Store(4 * one)
+    store = Store(4 * new_slot().nbytes, new_slot)
     prompts = [[100 * p + i for i in range(BLOCK)] for p in range(6)]
     for ids in prompts[:4]:
         store.add_prompt(ids, kv(ids), torch.ones(3))
@@ -52,8 +59,28 @@ def test_the_limit_holds_and_the_least_recently_used_goes_first() -> None:
     assert store.prompt(prompts[0])[1] == BLOCK
     assert store.prompt(prompts[1])[1] == 0
     assert store.evicted >= 2 * BLOCK
-    gone = Store(1)
+    gone = Store(1, new_slot)
     end = gone.add_prompt(prompts[0], kv(prompts[0]), torch.ones(3))
     gone.add_prompt(prompts[1], kv(prompts[1]), torch.ones(3))
     assert not end.alive
     gone.add_reply(end, [1], kv([1]))  # its prompt is gone: kept nowhere, no error
+
+
+def test_the_memory_of_a_dropped_block_serves_the_next_one() -> None:
+    made = []
+
+    def counted() -> torch.Tensor:
+        made.append(new_slot())
+        return made[-1]
+
+    store = Store(2 * new_slot().nbytes, counted)
+    for p in range(20):
+        ids = [100 * p + i for i in range(BLOCK)]
+        store.add_prompt(ids, kv(ids), torch.ones(3))
+        assert joined(store.prompt(ids)[0]) == ids
+    assert len(made) == 3  # two that the limit allows, and one before the oldest is dropped
+    store.clear()
+    assert store.bytes == 0
+    store.add_prompt([7, 8], kv([7, 8]), torch.ones(3))
+    assert joined(store.prompt([7, 8])[0]) == [7, 8]
+    assert len(made) == 3

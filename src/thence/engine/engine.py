@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from .memory import Memory, padded, ranks, share_a_block
 from .rows import Group, Ints, Rows
 from .store import Store
 from .text import Text
-from .trunk import GROUP_ROWS, MIN_ROWS, Tensor, Trunk
+from .trunk import GROUP_ROWS, MIN_ROWS, Pages, Tensor, Trunk
 
 REPLAY_CELLS = 16384  # rows times keys gathered at once when replies are replayed
 
@@ -52,10 +53,10 @@ class Engine:
         exact: bool = True,
     ) -> None:
         self.trunk, self.text, self.slots, self.threads = trunk, text, slots, threads
-        self._least = MIN_ROWS if exact else 1
+        self._exact = exact
         self.ends = ends
         self.counters = Counters()
-        self.store = Store(memory)
+        self.store = Store(memory, lambda: Pages.slot(trunk.shape, trunk.dtype, trunk.device))
         self._signal = _Signal()
         self._lock = self._signal.condition
         self._arrived: deque[Job] = deque()
@@ -113,7 +114,7 @@ class Engine:
     def _reset(self) -> None:
         """Empty rows and buffers (also after an error, which leaves them in doubt)."""
         self._waiting: deque[Job] = deque()
-        self._memory = Memory(self.trunk, self.store, self.counters, self.slots, self._least)
+        self._memory = Memory(self.trunk, self.store, self.counters, self.slots, exact=self._exact)
         self._rows = Rows(self.slots, self._memory.bucket(self.slots))
         self._outbox: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
         vocab = self.trunk.shape.vocab
@@ -318,9 +319,7 @@ class Engine:
         tiles, where = np.unique(compact * m + order // GROUP_ROWS, return_inverse=True)
         tile_of = np.where(compact >= 0, where - int((tiles < 0).sum()), -1)
         groups = used[tiles[tiles >= 0] // m]
-        plan = self._memory.plan(m, tile_of, len(groups), rows.prompts[real], index + 1, row * 1)
-        plan.groups, plan.places = self._memory.tensor(groups), self._memory.tensor(row)
-        plan.spans = [(0, m)] * len(plan.spans)
+        plan = self._memory.plan(m, tile_of, len(groups), rows.prompts[real], index + 1, row, groups)
         positions = np.where(np.arange(m) < n, rows.prompts[real] + index, 0)
         states = self.trunk.decode(
             self._memory.tensor(tokens), self._memory.tensor(positions), self._memory.prefix, self._memory.suffix, plan
@@ -503,7 +502,7 @@ class Engine:
         if job is None or group is None or group.end is None or n == 0:
             return
         ids = (job.reply + job.forced + tuple(rows.ids[row, : rows.drawn[row]].tolist()))[:n]
-        self.store.add_reply(group.end, ids, self._memory.suffix.read(row, n))
+        self.store.add_reply(group.end, ids, partial(self._memory.suffix.read, row))
         self.counters.evicted = self.store.evicted
 
     def _shrink(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,24 @@ import torch
 from .jobs import Counters, Job
 from .rows import Group, Ints, bucket
 from .store import BLOCK, Store
-from .trunk import PAGE, Buffers, DecodePlan, Pages, PrefillPlan, Tensor, Trunk
+from .trunk import (
+    BAG_LINES,
+    CHAIN,
+    MIN_ROWS,
+    PAGE,
+    Bags,
+    Buffers,
+    DecodePlan,
+    Pages,
+    PrefillPlan,
+    Tensor,
+    Tiles,
+    Trunk,
+)
 
 ALIGN = 16  # widths of keys are padded to multiples of a vector register's floats
 PREFILL_ROWS = 512  # prompt tokens in one forward pass
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # prompts in one: few sizes, because oneDNN prepares each shape once
 
 
 def padded(n: int, to: int = ALIGN) -> int:
@@ -25,11 +40,13 @@ def padded(n: int, to: int = ALIGN) -> int:
 class Memory:
     """The buffers of the rows at work, and the groups that share a prompt.
 
-    ``least`` is the smallest number of rows a pass may have (exact mode needs `trunk.MIN_ROWS`).
+    In ``exact`` mode products have at least `trunk.MIN_ROWS` rows, unless the trunk keeps the bits with fewer.
     """
 
-    def __init__(self, trunk: Trunk, store: Store, counters: Counters, slots: int, least: int) -> None:
-        self.trunk, self.store, self.counters, self.slots, self.least = trunk, store, counters, slots, least
+    def __init__(self, trunk: Trunk, store: Store, counters: Counters, slots: int, *, exact: bool) -> None:
+        self.trunk, self.store, self.counters, self.slots = trunk, store, counters, slots
+        self.narrowest = MIN_ROWS if exact else 1
+        self.least = 1 if trunk.alone else self.narrowest
         shape, device, dtype = trunk.shape, trunk.device, trunk.dtype
         self.prefix = Buffers.make(shape, self.bucket(1), ALIGN, dtype, device)
         self.suffix = Pages.make(shape, self.bucket(1), 2, dtype, device)
@@ -139,18 +156,21 @@ class Memory:
                     break
                 rows = need
                 batch.append((group, covered))
+            if len(batch) < len(todo):  # more will come: as many as leave nothing to pad
+                del batch[max(n for n in COUNTS if n <= len(batch)) :]
+                rows = min(rows, padded(len(batch[-1][0].prompt) - batch[-1][1]))
             del todo[: len(batch)]
             todo[:0] = self._prefill_batch(batch, rows)
         for group, _ in fresh:
             if group.end is None:
-                kv = self.prefix.read(group.index, len(group.prompt))
-                group.end = self.store.add_prompt(group.prompt, kv, group.hidden)
+                read = partial(self.prefix.read, group.index)
+                group.end = self.store.add_prompt(group.prompt, read, group.hidden)
         self.counters.evicted = self.store.evicted
 
     def _prefill_batch(self, batch: list[tuple[Group, int]], rows: int) -> list[tuple[Group, int]]:
         """One forward pass over at most ``rows`` tokens of each prompt; returns what is left to do."""
         scratch = self.prefix.places
-        count = 1 << (len(batch) - 1).bit_length()
+        count = next(n for n in COUNTS if n >= len(batch))
         tokens = np.zeros((count, rows), dtype=np.int64)
         positions = np.zeros((count, rows), dtype=np.int64)
         groups = np.full(count, scratch, dtype=np.int64)
@@ -182,17 +202,21 @@ class Memory:
         """On a CPU without a copy: the array must not change before the pass is over."""
         return torch.from_numpy(array).to(self.trunk.device)
 
-    def plan(self, m: int, tile_of: Ints, tiles: int, prompts: Ints, lengths: Ints, places: Ints) -> DecodePlan:
-        """The index tensors of a decode pass: rows ``m``, the tile of each (-1: idle), key lengths, places."""
-        kv = self.trunk.shape.kv_heads
-        order = ranks(tile_of)
-        width = next(w for w in (1, 4, 8, 16) if w >= self.least and order.max(initial=0) < w)
-        live = np.flatnonzero(tile_of >= 0)
-        tile, at = tile_of[live], order[live]
-        tile_rows = np.zeros((tiles, kv, width), dtype=np.int64)
-        tile_rows[tile, :, at] = live[:, None] * kv + self._heads
-        row_tiles = np.zeros((m, kv), dtype=np.int64)
-        row_tiles[live] = (tile[:, None] * kv + self._heads) * width + at[:, None]
+    def plan(
+        self,
+        m: int,
+        tile_of: Ints,
+        tiles: int,
+        prompts: Ints,
+        lengths: Ints,
+        places: Ints,
+        groups: Ints | None = None,
+    ) -> DecodePlan:
+        """The index tensors of a decode pass: rows ``m``, the tile of each (-1: idle), key lengths, places.
+
+        With ``groups``, the place of each tile's prompt, rows lie at ``places``; else row and tile i lie at place i.
+        """
+        live = tile_of >= 0
         prefix = padded(int(prompts[live].max()))
         # Whole buffers are read faster than parts of them, and short ones faster than long ones.
         longest = padded(max(len(group.prompt) for group in self.groups if group is not None))
@@ -200,38 +224,65 @@ class Memory:
             self.prefix = self.prefix.resized(self.trunk.shape, self.prefix.places, longest)
         if 2 * self.prefix.length <= 3 * prefix:
             prefix = self.prefix.length
-        prompts = np.where(tile_of >= 0, prompts, 1)
-        plan = DecodePlan(
-            rows=m,
-            prefix=prefix,
-            tiles=tiles,
-            spans=[],
-            tile_rows=self.tensor(tile_rows.reshape(-1)),
-            row_tiles=self.tensor(row_tiles.reshape(-1)),
-            mask=self._zero,
-            write=self._zero,
-        )
-        self.advance(plan, prompts, lengths, places)
+        few = self.trunk.alone and m * self.trunk.shape.heads <= BAG_LINES and prefix <= CHAIN
+        reach = self._bags(tile_of, prefix) if few and groups is None else self._tiles(tile_of, tiles, groups)
+        plan = DecodePlan(m, prefix, reach, [], self._zero, self._zero)
+        if groups is not None:
+            plan.places = self.tensor(places)
+        self.advance(plan, np.where(live, prompts, 1), lengths, places)
         return plan
+
+    def _tiles(self, tile_of: Ints, tiles: int, groups: Ints | None) -> Tiles:
+        kv, order = self.trunk.shape.kv_heads, ranks(tile_of)
+        width = next(w for w in (1, 4, 8, 16) if w >= self.narrowest and order.max(initial=0) < w)
+        live = np.flatnonzero(tile_of >= 0)
+        tile, at = tile_of[live], order[live]
+        rows = np.zeros((tiles, kv, width), dtype=np.int64)
+        rows[tile, :, at] = live[:, None] * kv + self._heads
+        back = np.zeros((len(tile_of), kv), dtype=np.int64)
+        back[live] = (tile[:, None] * kv + self._heads) * width + at[:, None]
+        places = None if groups is None else self.tensor(groups)
+        return Tiles(tiles, width, self.tensor(rows.reshape(-1)), self.tensor(back.reshape(-1)), places)
+
+    def _bags(self, group_of: Ints, prefix: int) -> Bags:
+        """One bag per query head; idle rows read group 0."""
+        shape, length, d = self.trunk.shape, self.prefix.length, self.trunk.shape.head_dim
+        line = (np.maximum(group_of, 0)[:, None] * shape.kv_heads + self._heads).repeat(shape.group)
+        starts = np.arange(len(line))
+        keys, values = line[:, None] * d + np.arange(d), line[:, None] * length + np.arange(prefix)
+        return Bags(
+            (self.tensor(keys.reshape(-1)), self.tensor(starts * d)),
+            (self.tensor(values.reshape(-1)), self.tensor(starts * prefix)),
+        )
 
     def advance(self, plan: DecodePlan, prompts: Ints, lengths: Ints, places: Ints) -> None:
         """Set what changes from step to step: pages in use, mask, where to write."""
-        kv, prefix = self.trunk.shape.kv_heads, plan.prefix
+        kv, prefix, rows = self.trunk.shape.kv_heads, plan.prefix, plan.rows
         pages = -(-int(lengths.max()) // PAGE)
-        plan.spans = [(0, plan.rows)]
+        spans = [(0, rows)]
         for page in range(1, pages):
-            rows = np.flatnonzero(lengths > page * PAGE)
-            low, high = int(rows[0]) // 8 * 8, min(plan.rows, padded(int(rows[-1]) + 1, 8))
-            plan.spans.append((low, high))
-        # A key counts when it lies in the prompt or in the reply; both ends are per row, columns are shared.
-        columns = self._columns[: prefix + pages * PAGE]
-        ends = self.tensor(np.repeat(np.stack((prompts, lengths + prefix), -1), kv, axis=0))
-        seen = columns < ends[:, 1:]
-        seen[:, :prefix] = columns[:prefix] < ends[:, :1]
-        plan.mask = torch.where(seen, self._zero, self._never).unsqueeze(1)
-        at = lengths - 1
+            if plan.places is not None or rows <= 8:
+                spans.append((0, rows))
+                continue
+            reached = np.flatnonzero(lengths > page * PAGE)
+            spans.append((int(reached[0]) // 8 * 8, min(rows, padded(int(reached[-1]) + 1, 8))))
+        at, width = lengths - 1, prefix + pages * PAGE
+        if plan.mask.dim() and plan.mask.shape[2] == width:  # one more token a row since the last step
+            new = np.arange(0, rows * kv * width, width).reshape(rows, kv) + (prefix + at)[:, None]
+            plan.mask.view(-1).index_fill_(0, self.tensor(new.reshape(-1)), 0.0)
+        else:
+            # A key counts when it lies in the prompt or in the reply; both ends are per row, columns are shared.
+            columns = self._columns[:width]
+            ends = self.tensor(np.repeat(np.stack((prompts, lengths + prefix), -1), kv, axis=0))
+            seen = columns < ends[:, 1:]
+            seen[:, :prefix] = columns[:prefix] < ends[:, :1]
+            plan.mask = torch.where(seen, self._zero, self._never).unsqueeze(1)
+        if spans != plan.spans or plan.suffix is not self.suffix:
+            plan.spans, plan.views, plan.suffix = spans, [], self.suffix
         lines = ((at // PAGE) * (self.suffix.places + 1) + places) * kv
-        plan.write = self.tensor(((lines[:, None] + self._heads) * PAGE + (at % PAGE)[:, None]).reshape(-1))
+        keys = (lines[:, None] + self._heads) * PAGE + (at % PAGE)[:, None]
+        values = keys + self.suffix.pages * (self.suffix.places + 1) * kv * PAGE
+        plan.write = self.tensor(np.concatenate((keys, values), 1).reshape(-1))
 
 
 def ranks(tile_of: Ints) -> Ints:

@@ -69,12 +69,12 @@ def pick(logits: Tensor, noise: Tensor, choice: Choice) -> tuple[Tensor, Tensor]
 
 def logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
     """Natural log-probabilities of ``tokens`` [rows]."""
-    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+    return torch.log_softmax(logits, -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def top_two(logits: Tensor) -> Tensor:
     """The two largest log-probabilities [rows, 2]."""
-    return logits.topk(2, -1).values - logits.logsumexp(-1, keepdim=True)
+    return torch.log_softmax(logits, -1).topk(2, -1).values
 
 
 def ranked(logits: Tensor, rank: int) -> int:

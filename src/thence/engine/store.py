@@ -4,27 +4,34 @@ Two radix trees in one: blocks of a prompt, and below the prompt's last block th
 holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes the two by different passes, and in
 exact mode the bits of a key depend on which one made it.
 
-Rows at work own copies in the engine's buffers, so any block may be dropped at any time.
+Rows at work own copies in the engine's buffers, so any block may be dropped at any time. Its memory goes to the next
+new block: memory fresh from the operating system costs more than what is copied into it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-BLOCK = 32
+from .trunk import PAGE
+
+BLOCK = PAGE
+Fill = Callable[[torch.Tensor, int], None]
 SCANNED = 32  # siblings compared token by token when none matches whole: enough for branches, cheap with many prompts
 
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Keys and values of ``tokens`` after the path to ``parent``; ``hidden`` is the last token's final state."""
+    """Keys and values of ``tokens`` after the path to ``parent``; ``hidden`` is the last token's final state.
+
+    ``slot`` is the block's memory, [layers, 2, kv_heads, BLOCK, d].
+    """
 
     parent: Block | None
     tokens: tuple[int, ...]
-    kv: torch.Tensor | None
+    slot: torch.Tensor | None
     hidden: torch.Tensor | None = None
     used: int = 0
     alive: bool = True
@@ -36,19 +43,16 @@ class Block:
         """Nothing hangs below."""
         return not self.children and not self.replies
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the keys and values."""
-        return 0 if self.kv is None else self.kv.numel() * self.kv.element_size()
-
 
 class Store:
-    """The tree of blocks, at most ``limit`` bytes."""
+    """The tree of blocks, at most ``limit`` bytes; ``new_slot`` makes the memory of one block."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, new_slot: Callable[[], torch.Tensor]) -> None:
         self.limit = limit
         self.bytes = 0
         self.evicted = 0
+        self._new_slot = new_slot
+        self._spare: list[torch.Tensor] = []
         self._root = Block(None, (), None)
         self._clock = 0
 
@@ -63,24 +67,24 @@ class Store:
         pieces, covered, _ = self._walk(end, "replies", ids)
         return pieces, covered
 
-    def add_prompt(self, ids: Sequence[int], kv: torch.Tensor, hidden: torch.Tensor) -> Block:
-        """Keep a whole prompt; ``kv`` is [layers, 2, kv_heads, len(ids), d] and owned by the store from here on."""
-        node = self._add(self._root, "children", ids, kv)
+    def add_prompt(self, ids: Sequence[int], fill: Fill, hidden: torch.Tensor) -> Block:
+        """Keep a whole prompt; ``fill(piece, start)`` copies the keys and values from ``start`` on into ``piece``,
+        [layers, 2, kv_heads, n, d]."""
+        node = self._add(self._root, "children", ids, fill)
         node.hidden = hidden
         self._evict(keep=node)
         return node
 
-    def add_reply(self, end: Block, ids: Sequence[int], kv: torch.Tensor) -> None:
+    def add_reply(self, end: Block, ids: Sequence[int], fill: Fill) -> None:
         """Keep a reply to the prompt whose last block is ``end``, unless that has been evicted."""
         if end.alive:
-            self._evict(keep=self._add(end, "replies", ids, kv))
+            self._evict(keep=self._add(end, "replies", ids, fill))
 
     def clear(self) -> None:
         """Forget everything."""
         for node in self._nodes():
-            node.alive = False
+            self._release(node)
         self._root = Block(None, (), None)
-        self.bytes = 0
 
     def _touch(self, node: Block) -> None:
         self._clock += 1
@@ -97,27 +101,28 @@ class Store:
             child = branches.get(key)
             if child is None:
                 best, common = _closest(branches, key)
-                if best is not None and best.kv is not None:
+                if best is not None and best.slot is not None:
                     self._touch(best)
-                    pieces.append(best.kv[:, :, :, :common])
+                    pieces.append(best.slot[:, :, :, :common])
                     at += common
                 return pieces, at, None
-            assert child.kv is not None
+            assert child.slot is not None
             self._touch(child)
-            pieces.append(child.kv)
+            pieces.append(child.slot[:, :, :, : len(key)])
             at += len(key)
             node, first = child, "children"
         return pieces, at, node
 
-    def _add(self, node: Block, kind: str, ids: Sequence[int], kv: torch.Tensor) -> Block:
+    def _add(self, node: Block, kind: str, ids: Sequence[int], fill: Fill) -> Block:
         for at in range(0, len(ids), BLOCK):
             branches: dict[tuple[int, ...], Block] = getattr(node, kind if at == 0 else "children")
             key = tuple(ids[at : at + BLOCK])
             child = branches.get(key)
             if child is None:
-                # A copy, so that a block is freed alone and not only with the longest path it was cut from.
-                child = branches[key] = Block(node, key, kv[:, :, :, at : at + len(key)].clone())
-                self.bytes += child.bytes
+                slot = self._spare.pop() if self._spare else self._new_slot()
+                fill(slot[:, :, :, : len(key)], at)
+                child = branches[key] = Block(node, key, slot)
+                self.bytes += slot.nbytes
             self._touch(child)
             node = child
         return node
@@ -146,10 +151,14 @@ class Store:
         for branches in (parent.children, parent.replies):
             if branches.get(node.tokens) is node:
                 del branches[node.tokens]
-        node.alive = False
-        self.bytes -= node.bytes
         self.evicted += len(node.tokens)
-        node.kv = None
+        self._release(node)
+
+    def _release(self, node: Block) -> None:
+        assert node.slot is not None
+        self.bytes -= node.slot.nbytes
+        self._spare.append(node.slot)
+        node.alive, node.slot = False, None
 
     def _nodes(self) -> Iterator[Block]:
         stack = [*self._root.children.values()]

@@ -36,8 +36,11 @@ from thence.nets.checkpoint import Checkpoint, Shape
 GROUP_ROWS = 16
 MIN_ROWS = 4
 PAGE = 32
-THIN_ROWS = 16
 CHAIN = 192
+BAG_ROWS = 4
+BAG_LINES = 64
+THIN_WORK = 4096
+GATED_ROWS = 16
 
 Tensor = torch.Tensor
 
@@ -46,26 +49,30 @@ class Linear:
     """x W^T + b with fused followers; packed for oneDNN on a CPU, plain elsewhere.
 
     oneDNN's packed products are the fastest for many rows, but each call costs as much as 8 rows of a tiny model. With
-    ``thin``, up to `THIN_ROWS` rows go to the plain product instead. Both add up in one chain over at most `CHAIN`
-    inputs, so wider weights are cut into parts whose sums are added in order, and the bits agree; `Trunk` checks that
-    on the weights at hand before it uses the short way.
+    ``thin``, few rows take a short way: up to `BAG_ROWS` rows go through `bags` (MKL adds up one to three rows in
+    another order than four and more), the others, up to `THIN_WORK` outputs, through the plain product. All three add
+    up in one chain over at most `CHAIN` inputs, so wider weights are cut into parts whose sums are added in order, and
+    the bits agree; `Trunk` checks that on the weights at hand before it uses the short ways.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool, thin: bool = False) -> None:
+        outputs, inputs = weight.shape
         self.bias = bias
         self.ops: Any = torch.ops.mkldnn._linear_pointwise if packed else None
-        self.cuts = [*range(0, weight.shape[1], CHAIN)] if thin else [0]
-        self.cuts.append(weight.shape[1])
-        parts = [weight[:, a:b].contiguous() for a, b in pairwise(self.cuts)] if thin else [weight.contiguous()]
-        self.thin = [part.t().contiguous() for part in parts] if thin else []
+        self.cuts = [*range(0, inputs, CHAIN), inputs] if thin else [0, inputs]
+        self.thin_rows = THIN_WORK // outputs if thin else 0
+        parts = [weight[:, a:b].contiguous() for a, b in pairwise(self.cuts)]
         self.parts = [torch.ops.mkldnn._reorder_linear_weight(part, None) for part in parts] if packed else parts
+        if thin:
+            self.table = weight.t().contiguous()
+            self.thin = [self.table[a:b] for a, b in pairwise(self.cuts)]
+            self.inputs = torch.arange(inputs).repeat(BAG_ROWS)
+            self.starts = (inputs * torch.arange(BAG_ROWS).unsqueeze(1) + torch.tensor(self.cuts[:-1])).view(-1)
 
     def plain(self, x: Tensor) -> Tensor:
         """x W^T + b."""
-        if self.thin and x.shape[0] <= THIN_ROWS:
-            if len(self.thin) == 1 and self.bias is None:
-                return torch.mm(x, self.thin[0])
-            return self._thin(x, self.bias)
+        if x.shape[0] <= self.thin_rows:
+            return self._few(x, self.bias)
         if self.ops is None:
             return F.linear(x, self.parts[0], self.bias)
         out: Tensor = self.ops(x[:, : self.cuts[1]], self.parts[0], self.bias, "none", [], "")
@@ -73,7 +80,7 @@ class Linear:
 
     def silu(self, x: Tensor) -> Tensor:
         """silu(x W^T + b)."""
-        if self.ops is None or self.thin:
+        if self.ops is None or self.thin_rows:
             return F.silu(self.plain(x), inplace=True)
         out: Tensor = self.ops(x, self.parts[0], self.bias, "swish", [], "")
         return out
@@ -87,16 +94,25 @@ class Linear:
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """x W^T + b + other."""
-        if self.thin and self.bias is None and x.shape[0] <= THIN_ROWS:
-            return self._thin(x, other)
+        if self.bias is None and x.shape[0] <= self.thin_rows:
+            return self._few(x, other)
         if self.ops is None or self.bias is not None:
             return self.plain(x).add_(other)
         out: Tensor = self.ops.binary(x[:, : self.cuts[1]], other, self.parts[0], None, "add")
         return self._rest(x, out)
 
-    def _thin(self, x: Tensor, out: Tensor | None) -> Tensor:
-        for (a, b), part in zip(pairwise(self.cuts), self.thin, strict=True):
-            out = torch.mm(x[:, a:b], part) if out is None else torch.addmm(out, x[:, a:b], part)
+    def _few(self, x: Tensor, out: Tensor | None) -> Tensor:
+        rows, parts = x.shape[0], len(self.thin)
+        if rows > BAG_ROWS:
+            for (a, b), part in zip(pairwise(self.cuts), self.thin, strict=True):
+                out = torch.mm(x[:, a:b], part) if out is None else torch.addmm(out, x[:, a:b], part)
+            assert out is not None
+            return out
+        sums = bags(self.table, self.inputs[: x.numel()], self.starts[: rows * parts], x)
+        if parts == 1:
+            return sums if out is None else sums.add_(out)
+        for part in sums.view(rows, parts, -1).unbind(1):
+            out = part if out is None else out + part
         assert out is not None
         return out
 
@@ -106,9 +122,23 @@ class Linear:
         return out
 
 
+def bags(table: Tensor, index: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of rows of ``table``, [bags, columns]: bag i adds ``weights[j] * table[index[j]]``, one after the
+    other, for j from ``starts[i]`` to the next start.
+
+    The lookup kernel of embedding layers, for what it guarantees and MKL does not at one to three rows: a product of a
+    vector and a matrix that adds up in the order of the rows, as products of four and more rows do.
+    """
+    out: Tensor = torch.embedding_bag(table, index, starts, False, 0, False, weights.reshape(-1))[0]
+    return out
+
+
 @dataclass(slots=True)
 class Layer:
-    """Weights of one layer; ``q_norm`` and ``k_norm`` are joined per head (None: the family has none)."""
+    """Weights of one layer; ``q_norm`` and ``k_norm`` are joined per head (None: the family has none).
+
+    When `Trunk.folded`, the weights of the norms are part of the products that follow them.
+    """
 
     norm1: Tensor
     qkv: Linear
@@ -157,10 +187,11 @@ class Buffers:
         new.values[:, : self.places, :, :kept] = self.values[:, : self.places, :, :kept]
         return new
 
-    def read(self, place: int, length: int) -> Tensor:
-        """A copy of the first ``length`` tokens of a place: [layers, 2, kv_heads, length, head_dim]."""
-        keys = self.keys[:, place, :, :, :length].transpose(2, 3)
-        return torch.stack((keys, self.values[:, place, :, :length]), 1)
+    def read(self, place: int, into: Tensor, start: int) -> None:
+        """Copy tokens of a place from ``start`` on: [layers, 2, kv_heads, n, head_dim]."""
+        end = start + into.shape[3]
+        into[:, 0] = self.keys[:, place, :, :, start:end].transpose(2, 3)
+        into[:, 1] = self.values[:, place, :, start:end]
 
     def write(self, place: int, start: int, kv: Tensor) -> None:
         """Put tokens at ``start``."""
@@ -179,17 +210,19 @@ class Pages:
     """Suffix memory: [layers, 2, pages, places, kv_heads, PAGE, head_dim]. The last place is scratch for padding."""
 
     data: Tensor
-    flat: list[tuple[Tensor, Tensor]]
-    keys: list[list[Tensor]]
-    values: list[list[Tensor]]
+    flat: list[Tensor]
+
+    @staticmethod
+    def slot(shape: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Memory for a page of one place: [layers, 2, kv_heads, PAGE, head_dim]."""
+        return torch.empty(shape.layers, 2, shape.kv_heads, PAGE, shape.head_dim, dtype=dtype, device=device)
 
     @staticmethod
     def make(shape: Shape, places: int, pages: int, dtype: torch.dtype, device: torch.device) -> Pages:
         """Zeroed pages: masked keys must be finite, because their weight of 0 multiplies them."""
         size = (shape.layers, 2, pages, places + 1, shape.kv_heads, PAGE, shape.head_dim)
         data = torch.zeros(size, dtype=dtype, device=device)
-        flat = [(layer[0].view(-1, shape.head_dim), layer[1].view(-1, shape.head_dim)) for layer in data]
-        return Pages(data, flat, [list(layer[0]) for layer in data], [list(layer[1]) for layer in data])
+        return Pages(data, [layer.view(-1, shape.head_dim) for layer in data])
 
     @property
     def places(self) -> int:
@@ -207,10 +240,10 @@ class Pages:
         new.data[:, :, : self.pages, : self.places] = self.data[:, :, :, : self.places]
         return new
 
-    def read(self, place: int, length: int) -> Tensor:
-        """A copy of the first ``length`` tokens of a place: [layers, 2, kv_heads, length, head_dim]."""
-        data = self.data[:, :, : -(-length // PAGE), place]
-        return data.transpose(2, 3).flatten(3, 4)[:, :, :, :length]
+    def read(self, place: int, into: Tensor, start: int) -> None:
+        """Copy tokens of a place from ``start`` on, within one page: [layers, 2, kv_heads, n, head_dim]."""
+        page, offset = divmod(start, PAGE)
+        into.copy_(self.data[:, :, page, place, :, offset : offset + into.shape[3]])
 
     def write(self, place: int, start: int, kv: Tensor) -> None:
         """Put tokens at ``start``; the piece must not cross the end of a page."""
@@ -223,25 +256,70 @@ class Pages:
         self.data[:, :, :pages, target] = self.data[:, :, :pages, source]
 
 
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Rows of one group side by side; a (row, kv head) pair is one line.
+
+    ``rows`` picks lines into tiles [tiles, kv_heads, width], ``back`` is the way back. Lines that pad a tile repeat
+    line 0 and are never read back. ``groups`` None means that tile i is prefix place i.
+    """
+
+    count: int
+    width: int
+    rows: Tensor
+    back: Tensor
+    groups: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """The same without tiles, for few rows: the rows of the prefix, seen as a table, that each query head adds up.
+
+    Pairs of indices and starts, as `bags` takes them.
+    """
+
+    keys: tuple[Tensor, Tensor]
+    values: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One page of the rows from ``low`` to ``high``: keys [lines, head_dim, PAGE], values [lines, PAGE, head_dim]."""
+
+    low: int
+    high: int
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a plan reads in one layer: keys and values of the prefixes as its reach wants them, and the pages."""
+
+    keys: Tensor
+    values: Tensor
+    spans: list[Span]
+
+
 @dataclass(slots=True)
 class DecodePlan:
-    """Where the rows of one decode step read and write; index tensors are explained at `Trunk._attend`.
+    """Where the rows of one decode step read and write.
 
     ``spans`` has the range of rows that have reached each page, ``mask`` [rows * kv_heads, 1, prefix + pages * PAGE] is
-    added to the scores. ``places`` None means that row i is suffix place i; otherwise the place of each row (replay).
+    added to the scores, ``write`` are the lines of `Pages.flat` for keys and values. ``places`` None means that row i
+    is suffix place i; otherwise the place of each row (replay). ``views`` are kept per layer as long as they hold, that
+    is for these spans of ``suffix``.
     """
 
     rows: int
     prefix: int
-    tiles: int
+    reach: Tiles | Bags
     spans: list[tuple[int, int]]
-    tile_rows: Tensor
-    row_tiles: Tensor
     mask: Tensor
     write: Tensor
-    groups: Tensor | None = None
     places: Tensor | None = None
-    views: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    suffix: Pages | None = None
+    views: list[View] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -268,6 +346,8 @@ class Trunk:
         self.packed = device.type == "cpu" and packable(dtype)
         self.complex_rope = device.type == "cpu" and dtype == torch.float32
         self.scale = shape.head_dim**-0.5
+        self.folded = dtype == torch.float32
+        self.epsilon = [torch.tensor((n * shape.eps) ** 0.5, device=device) for n in (shape.width, shape.head_dim)]
         weights = {k: v.to(device=device, dtype=dtype) for k, v in checkpoint.weights.items()}
         self.embedding = weights["model.embed_tokens.weight"]
         self.norm = weights["model.norm.weight"]
@@ -276,6 +356,7 @@ class Trunk:
         if self.thin and not self._thin_agrees():
             self.thin = False
             self._read(weights)
+        self.alone = self.thin
         angles = torch.outer(torch.arange(shape.context + 1).float(), checkpoint.inv_freq.cpu())
         cos, sin = angles.cos() * checkpoint.rope_scale, angles.sin() * checkpoint.rope_scale
         if self.complex_rope:
@@ -285,7 +366,8 @@ class Trunk:
             self.sin = torch.cat((-sin, sin), -1).unsqueeze(1).to(device=device, dtype=dtype)
 
     def _read(self, weights: dict[str, Tensor]) -> None:
-        self.head = Linear(weights.get("lm_head.weight", self.embedding), None, packed=self.packed, thin=self.thin)
+        head = self._after(self.norm, weights.get("lm_head.weight", self.embedding))
+        self.head = Linear(head, None, packed=self.packed, thin=self.thin)
         self.layers = [self._layer(weights, f"model.layers.{i}.") for i in range(self.shape.layers)]
 
     def _thin_agrees(self) -> bool:
@@ -295,9 +377,10 @@ class Trunk:
         for layer in self.layers:
             linears += [layer.qkv, layer.out, layer.gate, layer.up, layer.down]
         for linear in linears:
-            x = torch.randn(64, linear.cuts[-1], generator=generator)
-            many, summed = linear.plain(x), torch.randn(64, linear.thin[0].shape[1], generator=generator)
-            for rows in (MIN_ROWS, 8, THIN_ROWS):
+            most = 2 * max(linear.thin_rows, BAG_ROWS)
+            x = torch.randn(most, linear.cuts[-1], generator=generator)
+            many, summed = linear.plain(x), torch.randn(most, linear.table.shape[1], generator=generator)
+            for rows in {*range(1, BAG_ROWS + 2), 8, linear.thin_rows}:
                 few = x[:rows].contiguous()
                 if not torch.equal(linear.plain(few), many[:rows]):
                     return False
@@ -305,13 +388,39 @@ class Trunk:
                     return False
         for layer in self.layers:
             x = torch.randn(64, self.shape.width, generator=generator)
-            if not torch.equal(self._gated(layer, x[:MIN_ROWS].contiguous()), self._gated(layer, x)[:MIN_ROWS]):
+            for rows in (1, MIN_ROWS, GATED_ROWS):
+                if not torch.equal(self._gated(layer, x[:rows].contiguous()), self._gated(layer, x)[:rows]):
+                    return False
+        return self._bags_agree(generator)
+
+    def _bags_agree(self, generator: torch.Generator) -> bool:
+        """Whether bags over a prompt give the bits of the products they stand for, also for the longest prompt."""
+        d, rows, length = self.shape.head_dim, 8, CHAIN
+        q, keys = torch.randn(rows, d, generator=generator), torch.randn(d, length, generator=generator)
+        weights, values = torch.randn(rows, length, generator=generator), keys.t().contiguous()
+        for x, table in ((q, keys), (weights, values)):
+            n = len(table)
+            many = torch.bmm(x.unsqueeze(0), table.unsqueeze(0))[0]
+            if not torch.equal(bags(table, torch.arange(n).repeat(rows), torch.arange(rows) * n, x), many):
                 return False
         return True
 
+    def _after(self, norm: Tensor, weight: Tensor) -> Tensor:
+        """The weight of a product that follows a norm."""
+        if not self.folded:
+            return weight
+        factor = norm.double() * norm.shape[0] ** 0.5
+        return (weight.double() * factor).to(weight.dtype)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Root mean square norm over the width; when folded, up to the factor in the next weight."""
+        if self.folded:
+            return torch.div(x, torch.hypot(torch.linalg.vector_norm(x, 2, -1, True), self.epsilon[0]))
+        return F.rms_norm(x, (self.shape.width,), weight, self.shape.eps)
+
     def _gated(self, layer: Layer, h: Tensor) -> Tensor:
         """silu(gate) * up."""
-        if layer.gate_up is not None and h.shape[0] <= THIN_ROWS:
+        if layer.gate_up is not None and h.shape[0] <= GATED_ROWS:
             gate, up = layer.gate_up.plain(h).chunk(2, -1)
             return F.silu(gate).mul_(up)
         return layer.up.times(h, layer.gate.silu(h))
@@ -326,11 +435,15 @@ class Trunk:
             half = shape.head_dim // 2
             return w.reshape(-1, 2, half, *w.shape[1:]).transpose(1, 2).reshape(w.shape).contiguous()
 
-        def linear(name: str) -> Linear:
-            return Linear(weights[name + ".weight"], weights.get(name + ".bias"), packed=self.packed, thin=self.thin)
+        def linear(name: str, norm: Tensor | None = None) -> Linear:
+            weight = weights[name + ".weight"]
+            weight = weight if norm is None else self._after(norm, weight)
+            return Linear(weight, weights.get(name + ".bias"), packed=self.packed, thin=self.thin)
 
+        norm1, norm2 = weights[at + "input_layernorm.weight"], weights[at + "post_attention_layernorm.weight"]
         q, k, v = (attn + f"{x}_proj" for x in "qkv")
         weight = torch.cat((rotary(weights[q + ".weight"]), rotary(weights[k + ".weight"]), weights[v + ".weight"]))
+        weight = self._after(norm1, weight)
         bias = None
         if q + ".bias" in weights:
             bias = torch.cat((rotary(weights[q + ".bias"]), rotary(weights[k + ".bias"]), weights[v + ".bias"]))
@@ -338,24 +451,31 @@ class Trunk:
         if attn + "q_norm.weight" in weights:
             q_norm, k_norm = rotary(weights[attn + "q_norm.weight"]), rotary(weights[attn + "k_norm.weight"])
             qk_norm = torch.cat((q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1))).contiguous()
+            if self.folded:
+                qk_norm *= shape.head_dim**0.5
+        if self.folded:  # the scale of the scores goes into what makes the queries
+            scaled = [weight[: shape.heads * shape.head_dim], bias] if qk_norm is None else [qk_norm[: shape.heads]]
+            for part in scaled:
+                if part is not None:
+                    part[: shape.heads * shape.head_dim] *= self.scale
         joined = None
         if self.thin and mlp + "gate_proj.bias" not in weights:
             both = torch.cat((weights[mlp + "gate_proj.weight"], weights[mlp + "up_proj.weight"]))
-            joined = Linear(both, None, packed=self.packed, thin=True)
+            joined = Linear(self._after(norm2, both), None, packed=self.packed, thin=True)
         return Layer(
-            norm1=weights[at + "input_layernorm.weight"],
+            norm1=norm1,
             qkv=Linear(weight, bias, packed=self.packed, thin=self.thin),
             qk_norm=qk_norm,
             out=linear(attn + "o_proj"),
-            norm2=weights[at + "post_attention_layernorm.weight"],
-            gate=linear(mlp + "gate_proj"),
-            up=linear(mlp + "up_proj"),
+            norm2=norm2,
+            gate=linear(mlp + "gate_proj", norm2),
+            up=linear(mlp + "up_proj", norm2),
             gate_up=joined,
             down=linear(mlp + "down_proj"),
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits in float32, [rows, vocab]; ``hidden`` must have at least MIN_ROWS rows."""
+        """Next-token logits in float32, [rows, vocab], of states that `decode` or `prefill` returned."""
         return self.head.plain(hidden).float()
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -364,86 +484,102 @@ class Trunk:
             return rotation, rotation
         return self.cos.index_select(0, positions), self.sin.index_select(0, positions)
 
-    def _qkv(self, layer: Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries [rows, heads, d], rotated keys and values [rows, kv_heads, d]."""
+    def _qkv(self, layer: Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Rotated and scaled queries [rows, heads, d], and rotated keys with values [rows, 2 * kv_heads, d]."""
         s = self.shape
-        h = F.rms_norm(x, (s.width,), layer.norm1, s.eps)
-        heads = layer.qkv.plain(h).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
-        qk, v = heads[:, : s.heads + s.kv_heads], heads[:, s.heads + s.kv_heads :]
+        turned = s.heads + s.kv_heads
+        heads = layer.qkv.plain(self._normed(x, layer.norm1)).view(-1, turned + s.kv_heads, s.head_dim)
+        qk = heads[:, :turned]
         if layer.qk_norm is not None:
-            qk = F.rms_norm(qk, (s.head_dim,), None, s.eps).mul_(layer.qk_norm)
+            if self.folded:
+                qk.div_(torch.hypot(torch.linalg.vector_norm(qk, 2, -1, True), self.epsilon[1])).mul_(layer.qk_norm)
+            else:
+                qk = F.rms_norm(qk, (s.head_dim,), None, s.eps).mul_(layer.qk_norm)
         if self.complex_rope:
-            torch.view_as_complex(qk.view(-1, s.heads + s.kv_heads, s.head_dim // 2, 2)).mul_(rotation[0])
-        else:
-            qk = torch.addcmul(qk * rotation[0], qk.roll(s.head_dim // 2, -1), rotation[1])
-        return qk[:, : s.heads], qk[:, s.heads :], v
+            torch.view_as_complex(qk.view(-1, turned, s.head_dim // 2, 2)).mul_(rotation[0])
+            return heads[:, : s.heads], heads[:, s.heads :]
+        qk = torch.addcmul(qk * rotation[0], qk.roll(s.head_dim // 2, -1), rotation[1])
+        q = qk[:, : s.heads] if self.folded else qk[:, : s.heads] * self.scale
+        return q, torch.cat((qk[:, s.heads :], heads[:, turned:]), 1)
 
     def _mlp(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
         """Output projection, residual, and the gated MLP with its residual."""
         x = layer.out.plus(attended, x)
-        h = F.rms_norm(x, (self.shape.width,), layer.norm2, self.shape.eps)
-        return layer.down.plus(self._gated(layer, h), x)
+        return layer.down.plus(self._gated(layer, self._normed(x, layer.norm2)), x)
 
     def decode(self, tokens: Tensor, positions: Tensor, prefix: Buffers, suffix: Pages, plan: DecodePlan) -> Tensor:
         """One reply token per row: writes its keys and values, returns final hidden states [rows, width]."""
-        s = self.shape
         x = self.embedding.index_select(0, tokens)
         rotation = self._rotation(positions)
         for index, layer in enumerate(self.layers):
-            q, k, v = self._qkv(layer, x, rotation)
-            flat_keys, flat_values = suffix.flat[index]
-            flat_keys.index_copy_(0, plan.write, k.reshape(-1, s.head_dim))
-            flat_values.index_copy_(0, plan.write, v.reshape(-1, s.head_dim))
-            attended = self._attend(q, index, prefix, suffix, plan)
-            x = self._mlp(layer, x, attended)
-        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+            q, kv = self._qkv(layer, x, rotation)
+            suffix.flat[index].index_copy_(0, plan.write, kv.reshape(-1, self.shape.head_dim))
+            x = self._mlp(layer, x, self._attend(q, self._view(index, prefix, suffix, plan), plan))
+        return self._normed(x, self.norm)
 
-    def _attend(self, q: Tensor, layer: int, prefix: Buffers, suffix: Pages, plan: DecodePlan) -> Tensor:
-        """Attention of one query per row over its group's prefix and its own suffix.
-
-        A (row, kv head) pair is one line. ``tile_rows`` picks lines into tiles [tiles, kv_heads, tile width];
-        ``row_tiles`` is the way back. Lines that pad a tile repeat line 0 and are never read back.
-        """
-        s, width = self.shape, plan.tile_rows.shape[0] // (plan.tiles * self.shape.kv_heads)
-        kv, d, group, p = s.kv_heads, s.head_dim, s.group, plan.prefix
-        lines = plan.rows * kv
-        pk, pv = self._prefix_of(layer, prefix, plan)
-        q = torch.mul(q, self.scale).view(lines, group, d)
-        tiled = q.view(lines, group * d).index_select(0, plan.tile_rows).view(-1, width * group, d)
-        scores = torch.bmm(tiled, pk)
-        pieces = [scores.view(-1, group * p).index_select(0, plan.row_tiles).view(lines, group, p)]
-        for (low, high), page in zip(plan.spans, suffix.keys[layer], strict=False):
-            keys = page[low:high] if plan.places is None else page.index_select(0, plan.places)
-            piece = torch.bmm(q[low * kv : high * kv], keys.flatten(0, 1).transpose(1, 2))
-            if high - low < plan.rows:
+    def _attend(self, q: Tensor, view: View, plan: DecodePlan) -> Tensor:
+        """Attention of one query per row over its group's prefix and its own suffix, [rows, heads * d]."""
+        kv, group = self.shape.kv_heads, self.shape.group
+        q = q.reshape(plan.rows * kv, group, self.shape.head_dim)
+        pieces = [self._over_keys(q, view.keys, plan)]
+        for span in view.spans:
+            if span.high - span.low == plan.rows:
+                pieces.append(torch.bmm(q, span.keys))
+            else:
+                low, high = span.low * kv, span.high * kv
                 # What the other rows get here is masked; zeros are finite.
-                piece = F.pad(piece, (0, 0, 0, 0, low * kv, (plan.rows - high) * kv))
-            pieces.append(piece)
+                pieces.append(F.pad(torch.bmm(q[low:high], span.keys), (0, 0, 0, 0, low, plan.rows * kv - high)))
         weights = torch.softmax(torch.cat(pieces, -1).add_(plan.mask), -1)
-        tiled = weights[:, :, :p].reshape(lines, -1).index_select(0, plan.tile_rows)
-        out = torch.bmm(tiled.view(-1, width * group, p), pv)
-        out = out.view(-1, group * d).index_select(0, plan.row_tiles).view(lines, group, d)
-        at = p
-        for (low, high), page in zip(plan.spans, suffix.values[layer], strict=False):
-            values = page[low:high] if plan.places is None else page.index_select(0, plan.places)
-            part = weights[low * kv : high * kv, :, at : at + PAGE]
-            out[low * kv : high * kv].baddbmm_(part, values.flatten(0, 1))
-            at += PAGE
+        parts = weights.split_with_sizes([plan.prefix] + [PAGE] * len(view.spans), -1)
+        out = self._over_values(parts[0], view.values, plan)
+        for span, part in zip(view.spans, parts[1:], strict=True):
+            if span.high - span.low == plan.rows:
+                out.baddbmm_(part, span.values)
+            else:
+                low, high = span.low * kv, span.high * kv
+                out[low:high].baddbmm_(part[low:high], span.values)
         return out.view(plan.rows, -1)
 
-    def _prefix_of(self, layer: int, prefix: Buffers, plan: DecodePlan) -> tuple[Tensor, Tensor]:
-        """Keys [tiles * kv_heads, d, width] and values [.., width, d] of the groups; views are kept in the plan."""
-        if plan.groups is None and layer < len(plan.views):
+    def _over_keys(self, q: Tensor, keys: Tensor, plan: DecodePlan) -> Tensor:
+        """Scores [lines, group, prefix] of queries [lines, group, d] with the keys of their prefix."""
+        if isinstance(plan.reach, Bags):
+            return bags(keys, *plan.reach.keys, q).view(*q.shape[:2], -1)[..., : plan.prefix]
+        return self._over_tiles(q, keys, plan.reach)
+
+    def _over_values(self, weights: Tensor, values: Tensor, plan: DecodePlan) -> Tensor:
+        """Sums [lines, group, d] of the values of the prefix with weights [lines, group, prefix]."""
+        if isinstance(plan.reach, Bags):
+            return bags(values, *plan.reach.values, weights).view(*weights.shape[:2], -1)
+        return self._over_tiles(weights, values, plan.reach)
+
+    def _over_tiles(self, x: Tensor, table: Tensor, tiles: Tiles) -> Tensor:
+        lines, group, n = x.shape
+        tiled = x.reshape(lines, group * n).index_select(0, tiles.rows).view(-1, tiles.width * group, n)
+        out = torch.bmm(tiled, table)
+        return out.view(-1, group * out.shape[2]).index_select(0, tiles.back).view(lines, group, -1)
+
+    def _view(self, layer: int, prefix: Buffers, suffix: Pages, plan: DecodePlan) -> View:
+        """What to read in a layer. Plans that name places are for one pass and read copies, made after its writes."""
+        if layer < len(plan.views):
             return plan.views[layer]
-        keys, values = prefix.keys[layer], prefix.values[layer]
-        if plan.groups is None:
-            keys, values = keys[: plan.tiles], values[: plan.tiles]
+        keys, values, reach = prefix.keys[layer], prefix.values[layer], plan.reach
+        if isinstance(reach, Bags):
+            keys, values = keys.view(-1, prefix.length), values.view(-1, self.shape.head_dim)
         else:
-            keys, values = keys.index_select(0, plan.groups), values.index_select(0, plan.groups)
-        keys, values = keys[..., : plan.prefix].flatten(0, 1), values[:, :, : plan.prefix].flatten(0, 1)
-        if plan.groups is None:
-            plan.views.append((keys, values))
-        return keys, values
+            if reach.groups is None:
+                keys, values = keys[: reach.count], values[: reach.count]
+            else:
+                keys, values = keys.index_select(0, reach.groups), values.index_select(0, reach.groups)
+            keys, values = keys[..., : plan.prefix].flatten(0, 1), values[:, :, : plan.prefix].flatten(0, 1)
+        spans = []
+        for (low, high), page in zip(plan.spans, suffix.data[layer].unbind(1), strict=False):
+            page = page[:, low:high] if plan.places is None else page.index_select(1, plan.places)
+            page_keys, page_values = page.flatten(1, 2)
+            spans.append(Span(low, high, page_keys.transpose(1, 2), page_values))
+        view = View(keys, values, spans)
+        if plan.places is None:
+            plan.views.append(view)
+        return view
 
     def prefill(self, tokens: Tensor, positions: Tensor, prefix: Buffers, plan: PrefillPlan) -> Tensor:
         """Prompt tokens, ``plan.rows`` per group: writes keys and values, returns hidden states [rows, width]."""
@@ -452,18 +588,18 @@ class Trunk:
         rotation = self._rotation(positions)
         split = (plan.count, plan.rows, s.kv_heads, s.group, s.head_dim)
         for index, layer in enumerate(self.layers):
-            q, k, v = self._qkv(layer, x, rotation)
-            prefix.keys[index].permute(0, 3, 1, 2).index_put_((plan.places, positions), k)
-            prefix.values[index].permute(0, 2, 1, 3).index_put_((plan.places, positions), v)
+            q, kv = self._qkv(layer, x, rotation)
+            prefix.keys[index].permute(0, 3, 1, 2).index_put_((plan.places, positions), kv[:, : s.kv_heads])
+            prefix.values[index].permute(0, 2, 1, 3).index_put_((plan.places, positions), kv[:, s.kv_heads :])
             keys = prefix.keys[index][..., : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
             values = prefix.values[index][:, :, : plan.prefix].index_select(0, plan.groups).flatten(0, 1)
             queries = q.reshape(split).permute(0, 2, 1, 3, 4).reshape(-1, plan.rows * s.group, s.head_dim)
-            scores = torch.bmm(queries, keys).mul_(self.scale)
+            scores = torch.bmm(queries, keys)
             scores.view(plan.count, s.kv_heads, plan.rows, s.group, plan.prefix).add_(plan.mask)
             out = torch.bmm(torch.softmax(scores, -1), values)
             out = out.view(plan.count, s.kv_heads, plan.rows, s.group, s.head_dim).permute(0, 2, 1, 3, 4)
             x = self._mlp(layer, x, out.reshape(plan.count * plan.rows, -1))
-        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+        return self._normed(x, self.norm)
 
 
 def _tiny(weights: dict[str, Tensor]) -> bool:
