@@ -24,8 +24,8 @@ the rows of the q and k projections are interleaved at load time (scores are inv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,9 +37,10 @@ GROUP_ROWS = 16
 MIN_ROWS = 4
 PAGE = 32
 CHAIN = 192
-BAG_ROWS = 4
+BAG_INPUTS = 512
 BAG_LINES = 64
-THIN_WORK = 4096
+BAG_WORK = 400_000
+PLAIN_WORK = 2048
 GATED_ROWS = 16
 
 Tensor = torch.Tensor
@@ -49,76 +50,58 @@ class Linear:
     """x W^T + b with fused followers; packed for oneDNN on a CPU, plain elsewhere.
 
     oneDNN's packed products are the fastest for many rows, but each call costs as much as 8 rows of a tiny model. With
-    ``thin``, few rows take a short way: up to `BAG_ROWS` rows go through `bags` (MKL adds up one to three rows in
-    another order than four and more), the others, up to `THIN_WORK` outputs, through the plain product. All three add
-    up in one chain over at most `CHAIN` inputs, so wider weights are cut into parts whose sums are added in order, and
-    the bits agree; `Trunk` checks that on the weights at hand before it uses the short ways.
+    ``thin``, few rows take a short way: `bags`, or from `MIN_ROWS` rows on the plain product. Each adds up in one
+    chain, over all inputs of a bag, over at most `CHAIN` of a plain product, so the bits agree; `Trunk` checks that on
+    the weights at hand before it uses the short ways.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool, thin: bool = False) -> None:
         outputs, inputs = weight.shape
-        self.bias = bias
+        self.bias, self.thin = bias, thin
         self.ops: Any = torch.ops.mkldnn._linear_pointwise if packed else None
-        self.cuts = [*range(0, inputs, CHAIN), inputs] if thin else [0, inputs]
-        self.thin_rows = THIN_WORK // outputs if thin else 0
-        parts = [weight[:, a:b].contiguous() for a, b in pairwise(self.cuts)]
-        self.parts = [torch.ops.mkldnn._reorder_linear_weight(part, None) for part in parts] if packed else parts
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None) if packed else weight.contiguous()
         if thin:
+            self.bag_rows = max(MIN_ROWS - 1, BAG_WORK // (inputs * outputs))
+            self.plain_rows = PLAIN_WORK // outputs if inputs <= CHAIN else 0
             self.table = weight.t().contiguous()
-            self.thin = [self.table[a:b] for a, b in pairwise(self.cuts)]
-            self.inputs = torch.arange(inputs).repeat(BAG_ROWS)
-            self.starts = (inputs * torch.arange(BAG_ROWS).unsqueeze(1) + torch.tensor(self.cuts[:-1])).view(-1)
+            self.index = torch.arange(inputs).repeat(self.bag_rows)
+            self.starts = torch.arange(self.bag_rows) * inputs
 
     def plain(self, x: Tensor) -> Tensor:
         """x W^T + b."""
-        if x.shape[0] <= self.thin_rows:
-            return self._few(x, self.bias)
+        if self.thin:
+            rows = x.shape[0]
+            if MIN_ROWS <= rows <= self.plain_rows:
+                return torch.mm(x, self.table) if self.bias is None else torch.addmm(self.bias, x, self.table)
+            if rows <= self.bag_rows:
+                out = bags(self.table, self.index[: x.numel()], self.starts[:rows], x)
+                return out if self.bias is None else out.add_(self.bias)
         if self.ops is None:
-            return F.linear(x, self.parts[0], self.bias)
-        out: Tensor = self.ops(x[:, : self.cuts[1]], self.parts[0], self.bias, "none", [], "")
-        return self._rest(x, out)
+            return F.linear(x, self.weight, self.bias)
+        product: Tensor = self.ops(x, self.weight, self.bias, "none", [], "")
+        return product
 
     def silu(self, x: Tensor) -> Tensor:
         """silu(x W^T + b)."""
-        if self.ops is None or self.thin_rows:
+        if self.ops is None or self.thin:
             return F.silu(self.plain(x), inplace=True)
-        out: Tensor = self.ops(x, self.parts[0], self.bias, "swish", [], "")
+        out: Tensor = self.ops(x, self.weight, self.bias, "swish", [], "")
         return out
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """(x W^T + b) * other."""
-        if self.ops is None or len(self.parts) > 1:
+        if self.ops is None or (self.thin and x.shape[0] <= max(self.bag_rows, self.plain_rows)):
             return self.plain(x).mul_(other)
-        out: Tensor = self.ops.binary(x, other, self.parts[0], self.bias, "mul")
+        out: Tensor = self.ops.binary(x, other, self.weight, self.bias, "mul")
         return out
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """x W^T + b + other."""
-        if self.bias is None and x.shape[0] <= self.thin_rows:
-            return self._few(x, other)
-        if self.ops is None or self.bias is not None:
+        if self.thin and self.bias is None and MIN_ROWS <= x.shape[0] <= self.plain_rows:
+            return torch.addmm(other, x, self.table)
+        if self.ops is None or self.bias is not None or (self.thin and x.shape[0] <= self.bag_rows):
             return self.plain(x).add_(other)
-        out: Tensor = self.ops.binary(x[:, : self.cuts[1]], other, self.parts[0], None, "add")
-        return self._rest(x, out)
-
-    def _few(self, x: Tensor, out: Tensor | None) -> Tensor:
-        rows, parts = x.shape[0], len(self.thin)
-        if rows > BAG_ROWS:
-            for (a, b), part in zip(pairwise(self.cuts), self.thin, strict=True):
-                out = torch.mm(x[:, a:b], part) if out is None else torch.addmm(out, x[:, a:b], part)
-            assert out is not None
-            return out
-        sums = bags(self.table, self.inputs[: x.numel()], self.starts[: rows * parts], x)
-        if parts == 1:
-            return sums if out is None else sums.add_(out)
-        for part in sums.view(rows, parts, -1).unbind(1):
-            out = part if out is None else out + part
-        assert out is not None
-        return out
-
-    def _rest(self, x: Tensor, out: Tensor) -> Tensor:
-        for (a, b), part in zip(pairwise(self.cuts[1:]), self.parts[1:], strict=True):
-            out = self.ops.binary(x[:, a:b], out, part, None, "add")
+        out: Tensor = self.ops.binary(x, other, self.weight, None, "add")
         return out
 
 
@@ -377,10 +360,10 @@ class Trunk:
         for layer in self.layers:
             linears += [layer.qkv, layer.out, layer.gate, layer.up, layer.down]
         for linear in linears:
-            most = 2 * max(linear.thin_rows, BAG_ROWS)
-            x = torch.randn(most, linear.cuts[-1], generator=generator)
-            many, summed = linear.plain(x), torch.randn(most, linear.table.shape[1], generator=generator)
-            for rows in {*range(1, BAG_ROWS + 2), 8, linear.thin_rows}:
+            few_rows = max(linear.bag_rows, linear.plain_rows)
+            x = torch.randn(4 * few_rows, linear.table.shape[0], generator=generator)
+            many, summed = linear.plain(x), torch.randn(len(x), linear.table.shape[1], generator=generator)
+            for rows in {*range(1, MIN_ROWS + 1), linear.bag_rows, linear.bag_rows + 1, few_rows}:
                 few = x[:rows].contiguous()
                 if not torch.equal(linear.plain(few), many[:rows]):
                     return False
@@ -409,13 +392,14 @@ class Trunk:
         """The weight of a product that follows a norm."""
         if not self.folded:
             return weight
-        factor = norm.double() * norm.shape[0] ** 0.5
+        factor = norm.double() * math.sqrt(norm.shape[0])
         return (weight.double() * factor).to(weight.dtype)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """Root mean square norm over the width; when folded, up to the factor in the next weight."""
         if self.folded:
-            return torch.div(x, torch.hypot(torch.linalg.vector_norm(x, 2, -1, True), self.epsilon[0]))
+            length: Tensor = torch.linalg.vector_norm(x, 2, -1, True)
+            return x.div(torch.hypot(length, self.epsilon[0]))
         return F.rms_norm(x, (self.shape.width,), weight, self.shape.eps)
 
     def _gated(self, layer: Layer, h: Tensor) -> Tensor:
@@ -603,10 +587,10 @@ class Trunk:
 
 
 def _tiny(weights: dict[str, Tensor]) -> bool:
-    """Whether every product adds up at most two chains, and widths are whole vector registers (else the last elements
-    of a row would take another path through silu)."""
+    """Whether every product adds up one chain, and widths are whole vector registers (else the last elements of a row
+    would take another path through silu)."""
     shapes = [w.shape for name, w in weights.items() if name.endswith("_proj.weight")]
-    return all(inputs <= 2 * CHAIN and inputs % 32 == 0 and outputs % 32 == 0 for outputs, inputs in shapes)
+    return all(inputs <= BAG_INPUTS and inputs % 32 == 0 and outputs % 32 == 0 for outputs, inputs in shapes)
 
 
 def packable(dtype: torch.dtype) -> bool:
