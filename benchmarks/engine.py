@@ -157,6 +157,7 @@ class Transformers:
 
 
 clock: Callable[[], float] = time.perf_counter
+LEAST = 15.0
 
 
 def rate(side: Side) -> float:
@@ -167,13 +168,18 @@ def rate(side: Side) -> float:
 
 
 def interleaved(sides: dict[str, Side], rounds: int) -> dict[str, float]:
-    """Median tokens per second of each side; sides take turns, a first round warms up."""
+    """Median tokens per second of each side; sides take turns, a first round warms up.
+
+    At least ``rounds`` turns, and more of a short load, until `LEAST` seconds are over.
+    """
     rates: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
+    for side in sides.values():
+        side()
+    start, turn = time.perf_counter(), 0
+    while turn < rounds or time.perf_counter() - start < LEAST:
+        turn += 1
         for name, side in sides.items():
-            value = rate(side)
-            if turn:
-                rates[name].append(value)
+            rates[name].append(rate(side))
     return {name: statistics.median(values) for name, values in rates.items()}
 
 

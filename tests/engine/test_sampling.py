@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from thence.engine.sampling import Choice, logprobs_of, pick, ranked, top_two, uniforms
+from thence.engine.sampling import Choice, logprobs_of, mixed, pick, ranked, top_two, uniforms
 
 
 def noise(count: int, seed: int = 3) -> torch.Tensor:
-    return torch.from_numpy(uniforms(np.full(count, seed, np.uint64), np.arange(count).astype(np.uint64)))
+    return torch.from_numpy(uniforms(mixed(np.full(count, seed, np.uint64)), np.arange(count).astype(np.uint64)))
 
 
 def choose(rows: int, temperature: float, top_k: int | None = None, top_p: float | None = None) -> Choice:
-    filtered = top_k is not None or top_p is not None
-    return Choice(
-        torch.full((rows,), temperature) if temperature else None,
-        temperature == 0,
-        torch.full((rows,), top_k or 0) if filtered else None,
-        torch.full((rows,), 1.0 if top_p is None else top_p) if filtered else None,
+    return Choice.of(
+        torch.full((rows,), temperature),
+        torch.full((rows,), top_k or 0),
+        torch.full((rows,), 1.0 if top_p is None else top_p),
     )
 
 
@@ -35,9 +33,9 @@ def test_noise_is_uniform_and_belongs_to_seed_and_position() -> None:
     assert abs(many.mean() - 0.5) < 0.003
     assert abs(many.var() - 1 / 12) < 0.002
     seeds, positions = np.array([5, 6, 5], np.uint64), np.array([0, 0, 9], np.uint64)
-    together = uniforms(seeds, positions)
+    together = uniforms(mixed(seeds), positions)
     for i in range(3):
-        assert uniforms(seeds[i : i + 1], positions[i : i + 1])[0] == together[i]
+        assert uniforms(mixed(seeds[i : i + 1]), positions[i : i + 1])[0] == together[i]
     assert len(set(together.tolist())) == 3
     # Streams of neighbouring seeds are not shifted copies of each other.
     streams = [set(noise(1000, seed).tolist()) for seed in range(5)]
@@ -64,8 +62,8 @@ def test_top_k_and_top_p_keep_the_likeliest_and_the_token_that_crosses() -> None
 def test_greedy_takes_the_lowest_id_on_ties_also_beside_sampled_rows() -> None:
     logits = torch.tensor([[1.0, 3.0, 3.0, 2.0]] * 3)
     assert pick(logits, noise(3), choose(3, 0.0))[0].tolist() == [1, 1, 1]
-    mixed = Choice(torch.tensor([0.0, 1e-3, 0.0]), True, None, None)
-    tokens, _ = pick(logits, noise(3), mixed)
+    beside = Choice.of(torch.tensor([0.0, 1e-3, 0.0]), torch.zeros(3, dtype=torch.int64), torch.ones(3))
+    tokens, _ = pick(logits, noise(3), beside)
     assert tokens[0] == tokens[2] == 1
     assert ranked(logits[0], 0) == 1
     assert ranked(logits[0], 1) == 2

@@ -25,12 +25,15 @@ from thence.core.completion import Finish
 from thence.core.errors import ModelError
 
 from . import sampling
+from .buffers import Pages
 from .jobs import Counters, Job, Kind, Outcome
+from .linear import MIN_ROWS, Tensor
 from .memory import Memory, padded, ranks, share_a_block
+from .plans import DecodePlan
 from .rows import Group, Ints, Rows
 from .store import Store
 from .text import Text
-from .trunk import GROUP_ROWS, MIN_ROWS, Pages, Tensor, Trunk
+from .trunk import GROUP_ROWS, Trunk
 
 REPLAY_CELLS = 16384  # rows times keys gathered at once when replies are replayed
 
@@ -123,7 +126,7 @@ class Engine:
         self._stop_sets: dict[tuple[str, ...], int] = {(): 0}
         self._stop_table = np.zeros((1, vocab), dtype=np.bool_)
         self._dirty = True
-        self._plan_rows = 0
+        self._now: DecodePlan
 
     def idle(self) -> bool:
         """Nothing to do."""
@@ -365,7 +368,8 @@ class Engine:
         logits = self._logits(states)
         for job in jobs:
             rows.stops[job.row] = self._stop_set(job.sampling.stop)
-        tokens, logprobs = self._pick(logits, index, self._choice(index))
+        noise = sampling.uniforms(sampling.mixed(rows.seeds[index]), rows.drawn[index].astype(np.uint64))
+        tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choice(index))
         for i, job in enumerate(jobs):
             rank = job.sampling.first_rank
             if rank is not None:
@@ -387,19 +391,18 @@ class Engine:
     def _decode(self) -> None:
         """One token for every row at work."""
         rows = self._rows
-        top = int(np.flatnonzero(rows.live)[-1]) + 1
-        m = self._memory.bucket(top)
-        longest = int(rows.lengths.max()) + 1
-        self._memory.grow_suffix(m, longest)
-        live, lengths = rows.live[:m], rows.lengths[:m] + 1
-        if self._dirty or self._plan_rows != m:
-            self._index = np.flatnonzero(live)
+        m = self._memory.bucket(int(rows.live.nonzero()[0][-1]) + 1) if self._dirty else self._now.rows
+        lengths = rows.lengths[:m] + 1
+        self._memory.grow_suffix(m, int(lengths.max()))
+        if self._dirty:
+            live, groups = rows.live[:m], len(self._memory.groups)
+            self._index, self._places = np.flatnonzero(live), np.arange(m)
+            self._choose, self._seeds = self._choice(self._index), sampling.mixed(rows.seeds[self._index])
             tile_of = np.where(live, rows.group[:m], -1)
-            self._now = self._memory.plan(m, tile_of, len(self._memory.groups), rows.prompts[:m], lengths, np.arange(m))
-            self._plan_rows, self._dirty = m, False
-            self._choose = self._choice(self._index)
+            self._now = self._memory.plan(m, tile_of, groups, rows.prompts[:m], lengths, self._places)
+            self._dirty = False
         else:
-            self._memory.advance(self._now, np.where(live, rows.prompts[:m], 1), lengths, np.arange(m))
+            self._memory.advance(self._now, rows.prompts[:m], lengths, self._places)
         positions = rows.prompts[:m] + rows.lengths[:m]
         states = self.trunk.decode(
             self._memory.tensor(rows.tokens[:m]),
@@ -416,24 +419,14 @@ class Engine:
         self.counters.padded += m
         if count < m:
             logits = logits[self._memory.tensor(self._index)] if self._index[-1] >= count else logits[:count]
-        tokens, logprobs = self._pick(logits, self._index, self._choose)
+        noise = sampling.uniforms(self._seeds, rows.drawn[self._index].astype(np.uint64))
+        tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choose)
         self._drew(self._index, tokens, logprobs, logits)
 
     def _choice(self, index: Ints) -> sampling.Choice:
         """How the rows in ``index`` choose."""
-        rows = self._rows
-        heat = rows.temperature[index]
-        filtered = bool(rows.top_k[index].any() or (rows.top_p[index] < 1).any())
-        return sampling.Choice(
-            self._memory.tensor(heat) if heat.any() else None,
-            bool((heat == 0).any()),
-            self._memory.tensor(rows.top_k[index]) if filtered else None,
-            self._memory.tensor(rows.top_p[index]) if filtered else None,
-        )
-
-    def _pick(self, logits: Tensor, index: Ints, choice: sampling.Choice) -> tuple[Tensor, Tensor]:
-        noise = sampling.uniforms(self._rows.seeds[index], self._rows.drawn[index].astype(np.uint64))
-        return sampling.pick(logits, self._memory.tensor(noise), choice)
+        rows, tensor = self._rows, self._memory.tensor
+        return sampling.Choice.of(tensor(rows.temperature[index]), tensor(rows.top_k[index]), tensor(rows.top_p[index]))
 
     def _drew(self, index: Ints, tokens: Tensor, logprobs: Tensor, logits: Tensor) -> None:
         """Book the drawn tokens of the rows in ``index`` and end the rows that are through."""

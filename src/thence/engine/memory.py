@@ -9,24 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .buffers import PAGE, Buffers, Pages
 from .jobs import Counters, Job
+from .linear import CHAIN, MIN_ROWS, Tensor
+from .plans import Bags, DecodePlan, PrefillPlan, Tiles
 from .rows import Group, Ints, bucket
 from .store import BLOCK, Store
-from .trunk import (
-    BAG_LINES,
-    CHAIN,
-    MIN_ROWS,
-    PAGE,
-    Bags,
-    Buffers,
-    DecodePlan,
-    Pages,
-    PrefillPlan,
-    Tensor,
-    Tiles,
-    Trunk,
-)
+from .trunk import Trunk
 
+BAG_LINES = 64  # query heads of a pass up to which bags over the prefix beat tiles
 ALIGN = 16  # widths of keys are padded to multiples of a vector register's floats
 PREFILL_ROWS = 512  # prompt tokens in one forward pass
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # prompts in one: few sizes, because oneDNN prepares each shape once
@@ -226,10 +217,10 @@ class Memory:
             prefix = self.prefix.length
         few = self.trunk.alone and m * self.trunk.shape.heads <= BAG_LINES and prefix <= CHAIN
         reach = self._bags(tile_of, prefix) if few and groups is None else self._tiles(tile_of, tiles, groups)
-        plan = DecodePlan(m, prefix, reach, [], self._zero, self._zero)
+        plan = DecodePlan(m, prefix, reach, [], self._zero, self._zero, self._zero)
         if groups is not None:
             plan.places = self.tensor(places)
-        self.advance(plan, np.where(live, prompts, 1), lengths, places)
+        self.advance(plan, prompts, lengths, places)
         return plan
 
     def _tiles(self, tile_of: Ints, tiles: int, groups: Ints | None) -> Tiles:
@@ -256,7 +247,16 @@ class Memory:
         )
 
     def advance(self, plan: DecodePlan, prompts: Ints, lengths: Ints, places: Ints) -> None:
-        """Set what changes from step to step: pages in use, mask, where to write."""
+        """Set what changes from step to step: pages in use, mask, where to write.
+
+        From one step to the next each row gets one token more; as long as none of them enters a new page, one is added
+        to the indices. Idle rows then move within their page, too.
+        """
+        if plan.steady:
+            plan.steady -= 1
+            plan.write.add_(1)
+            plan.mask.view(-1).index_fill_(0, plan.newest.add_(1), 0.0)
+            return
         kv, prefix, rows = self.trunk.shape.kv_heads, plan.prefix, plan.rows
         pages = -(-int(lengths.max()) // PAGE)
         spans = [(0, rows)]
@@ -267,9 +267,11 @@ class Memory:
             reached = np.flatnonzero(lengths > page * PAGE)
             spans.append((int(reached[0]) // 8 * 8, min(rows, padded(int(reached[-1]) + 1, 8))))
         at, width = lengths - 1, prefix + pages * PAGE
-        if plan.mask.dim() and plan.mask.shape[2] == width:  # one more token a row since the last step
-            new = np.arange(0, rows * kv * width, width).reshape(rows, kv) + (prefix + at)[:, None]
-            plan.mask.view(-1).index_fill_(0, self.tensor(new.reshape(-1)), 0.0)
+        newest = np.arange(0, rows * kv * width, width).reshape(rows, kv) + (prefix + at)[:, None]
+        plan.newest = self.tensor(newest.reshape(-1))
+        plan.steady = int((PAGE - 1 - at % PAGE).min())
+        if plan.mask.dim() and plan.mask.shape[2] == width:
+            plan.mask.view(-1).index_fill_(0, plan.newest, 0.0)
         else:
             # A key counts when it lies in the prompt or in the reply; both ends are per row, columns are shared.
             columns = self._columns[:width]

@@ -23,25 +23,38 @@ def _mix(z: Longs) -> Longs:
     return z ^ (z >> _S31)
 
 
-def uniforms(seeds: Longs, positions: Longs) -> npt.NDArray[np.float32]:
-    """One number in [0, 1) per (seed, position): a counter-based hash, 24 bits.
+def mixed(seeds: Longs) -> Longs:
+    """Seeds as `uniforms` takes them: mixed, so that neighbouring seeds do not share shifted streams."""
+    return _mix(seeds)
 
-    The seed is mixed before the position is added, so that neighbouring seeds do not share shifted streams.
-    """
-    with np.errstate(over="ignore"):
-        bits = _mix(_mix(seeds) + (positions + _ONE) * _STEP) >> _S40
+
+def uniforms(mixed_seeds: Longs, positions: Longs) -> npt.NDArray[np.float32]:
+    """One number in [0, 1) per (seed, position): a counter-based hash, 24 bits. Sums and products wrap around."""
+    bits = _mix(mixed_seeds + (positions + _ONE) * _STEP) >> _S40
     return bits.astype(np.float32) * np.float32(2.0**-24)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How rows choose: temperatures [rows] (0 for the most likely token; None: all 0), whether any is 0, and top-k
+    """How rows choose: temperatures [rows, 1] (None: all are greedy), which rows are greedy (None: none is), and top-k
     (0 off) and top-p (1 off) [rows], None when all are off."""
 
-    temperature: Tensor | None
-    greedy: bool
-    top_k: Tensor | None
-    top_p: Tensor | None
+    heat: Tensor | None
+    greedy: Tensor | None = None
+    top_k: Tensor | None = None
+    top_p: Tensor | None = None
+
+    @staticmethod
+    def of(temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Choice:
+        """From one number per row; temperature 0 asks for the most likely token."""
+        greedy = temperature == 0
+        filtered = bool((top_k > 0).any()) or bool((top_p < 1).any())
+        return Choice(
+            None if greedy.all() else torch.where(greedy, 1.0, temperature).unsqueeze(-1),
+            greedy if greedy.any() else None,
+            top_k if filtered else None,
+            top_p if filtered else None,
+        )
 
 
 def pick(logits: Tensor, noise: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
@@ -50,20 +63,18 @@ def pick(logits: Tensor, noise: Tensor, choice: Choice) -> tuple[Tensor, Tensor]
     ``logits`` [rows, vocab] float32; ``noise`` [rows] in [0, 1). Greedy rows take the lowest id on ties; for the others
     the token is where the cumulative distribution, in id order, passes the noise.
     """
-    temperature = choice.temperature
-    if temperature is None:
+    if choice.heat is None:
         tokens = logits.argmax(-1)
     else:
-        heat = torch.where(temperature == 0, 1.0, temperature) if choice.greedy else temperature
-        p = torch.softmax(logits / heat.unsqueeze(-1), -1)
+        p = torch.softmax(logits / choice.heat, -1)
         if choice.top_k is not None and choice.top_p is not None:
             p = _truncate(p, choice.top_k, choice.top_p)
         cdf = p.cumsum(-1, dtype=torch.float64 if logits.shape[-1] > WIDE else torch.float32)
         # The factor keeps the product below the total even when it rounds up.
         target = cdf[:, -1:] * (noise.unsqueeze(-1) * (1 - 2.0**-23))
         tokens = torch.searchsorted(cdf, target, right=True).squeeze(-1)
-        if choice.greedy:
-            tokens = torch.where(temperature == 0, logits.argmax(-1), tokens)
+        if choice.greedy is not None:
+            tokens = torch.where(choice.greedy, logits.argmax(-1), tokens)
     return tokens, logprobs_of(logits, tokens)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .trunk import PAGE
+from .buffers import PAGE
 
 BLOCK = PAGE
 Fill = Callable[[torch.Tensor, int], None]
