@@ -13,6 +13,7 @@ import pytest
 from thence.core.budget import Spent
 from thence.core.completion import Completion, Context, Origin, Request, Sampling, Segment
 from thence.core.problem import Message
+from thence.engine.linear import CHAIN
 from thence.generators.local import LocalGenerator, load_local
 from tiny_models import save_tiny
 
@@ -170,6 +171,25 @@ def test_scores_equal_the_logprobs_of_the_draw(model: tuple[str, str]) -> None:
         )
         generator.engine.submit([job])
         assert (await done).logprobs == bits[1]
+        await generator.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_a_long_prompt_beside_short_ones_changes_nothing(kv_heads: int, tmp_path: Path) -> None:
+    """Beyond some length a pass takes another way through the prompts, for all its rows."""
+
+    async def work() -> None:
+        path = save_tiny(tmp_path, "qwen3", **{**SHAPES["embedded"], "kv_heads": kv_heads})
+        short = [Request(question(i), Sampling(1.0, max_tokens=50), i) for i in range(12)]
+        words = " ".join(NAMES[(i * i) % 4] for i in range(CHAIN + 8))
+        long = Request(Context((Message("user", words),)), Sampling(1.0, max_tokens=40), 99)
+        generator = load((path, "float32"))
+        assert len(generator.tokens(long.context)) > CHAIN > max(len(generator.tokens(r.context)) for r in short)
+        together = await draw(generator, [*short, long])
+        assert await draw(generator, short) == together[:-1]
+        assert await draw(generator, [*short, long], 1) == together
         await generator.close()
 
     asyncio.run(work())

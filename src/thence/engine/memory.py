@@ -17,7 +17,6 @@ from .rows import Group, Ints, bucket
 from .store import BLOCK, Store
 from .trunk import Trunk
 
-BAG_LINES = 64  # query heads of a pass up to which bags over the prefix beat tiles
 ALIGN = 16  # widths of keys are padded to multiples of a vector register's floats
 PREFILL_ROWS = 512  # prompt tokens in one forward pass
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # prompts in one: few sizes, because oneDNN prepares each shape once
@@ -215,8 +214,8 @@ class Memory:
             self.prefix = self.prefix.resized(self.trunk.shape, self.prefix.places, longest)
         if 2 * self.prefix.length <= 3 * prefix:
             prefix = self.prefix.length
-        few = self.trunk.alone and m * self.trunk.shape.heads <= BAG_LINES and prefix <= CHAIN
-        reach = self._bags(tile_of, prefix) if few and groups is None else self._tiles(tile_of, tiles, groups)
+        short = self.trunk.alone and prefix <= CHAIN and groups is None
+        reach = self._bags(tile_of, prefix) if short else self._tiles(tile_of, tiles, groups)
         plan = DecodePlan(m, prefix, reach, [], self._zero, self._zero, self._zero)
         if groups is not None:
             plan.places = self.tensor(places)

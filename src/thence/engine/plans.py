@@ -28,9 +28,9 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """The same without tiles, for few rows: the rows of the prefix, seen as a table, that each query head adds up.
+    """The same without tiles: the rows of the prefix, seen as a table, that each query head adds up.
 
-    Pairs of indices and starts, as `bags` takes them.
+    Pairs of indices and starts, as `linear.bags` takes them.
     """
 
     keys: tuple[Tensor, Tensor]

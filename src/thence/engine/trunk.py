@@ -12,14 +12,19 @@ so a shared prompt is read once per group and step, not once per sample. A page 
 decoding many rows is bound by reading keys and values, and whole blocks are read about twice as fast as the same
 tokens with gaps between them. Pages that only some rows have reached are read for those rows only.
 
+Tiny models in float32 on a CPU do the prefix by `linear.bags` instead, one sum per query head: no call has to gather
+rows into tiles, and as the prefix of a group stays in the processor's cache, reading it again costs little.
+
 Why a row's numbers do not depend on its neighbours (exact mode): every product used here gives, row for row, the same
-bits whatever the number of rows, as long as there are at least `MIN_ROWS` rows (`tests/engine/test_exact.py` checks it
-on the machine at hand); widths are padded with masked keys, which add exact zeros; the reply is always computed by
-`decode`, one token per row, also when it is replayed after an eviction, and the prompt always by `prefill`.
+bits whatever the number of rows, as long as there are at least `MIN_ROWS` rows or bags stand in for fewer
+(`tests/engine/test_exact.py` checks it on the machine at hand); widths are padded with masked keys, which add exact
+zeros; the reply is always computed by `decode`, one token per row, also when it is replayed after an eviction, and the
+prompt always by `prefill`.
 
 Differs from transformers: gate and activation, and residual sums, are fused into the products (oneDNN post-ops, so in
-bf16 they are rounded once and not twice); in float32 on a CPU the rotary embedding is one complex product, for which
-the rows of the q and k projections are interleaved at load time (scores are invariant under that permutation).
+bf16 they are rounded once and not twice); in float32 the weights of the norms, and the scale of the scores, are
+multiplied into the products beside them at load time, and on a CPU the rotary embedding is one complex product, for
+which the rows of the q and k projections are interleaved (scores are invariant under that permutation).
 """
 
 from __future__ import annotations
