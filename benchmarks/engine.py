@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -208,11 +209,12 @@ def measure(
     """Ratios by name, and the raw tokens per second behind them."""
     ours, theirs = Ours(model, dtype, threads), Transformers(model, dtype, threads)
     loose = Ours(model, dtype, threads, exact=False)
-    tokenizer = ours.generator._tokenizer
-    real = real_load(tokenizer)
-    loads = [fixed_load(real.prompts, count) for count in (1, 8, 64, 256)]
     if embedded_model() is not None and Path(model) == embedded_model():
-        loads.append(real)
+        real = real_load(ours.generator._tokenizer)
+        loads = [*(fixed_load(real.prompts, count) for count in (1, 8, 64, 256)), real]
+    else:
+        prompts = [random.Random(i).choices(range(ours.generator.engine.trunk.shape.vocab), k=64) for i in range(64)]
+        loads = [fixed_load(prompts, count) for count in (1, 8, 64, 256)]
     loads = [load for load in loads if only in load.name]
     ratios: dict[str, dict[str, object]] = {}
     raw: dict[str, dict[str, float]] = {}
