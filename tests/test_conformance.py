@@ -29,6 +29,8 @@ GRIDS = {
     "esc": ["esc(n=10,window={2,3})"],
     "cot-decoding": ["cot-decoding(k={1,3,10},select={max,aggregate})"],
     "confidence": ["confidence(n=5,by={mean,answer,min,delta})"],
+    "beam": ["beam(n=6,width=3,verifier={logprob,agreement},select={max,vote})", "beam(n=4,keep=50%,verifier=logprob)"],
+    "dvts": ["dvts(n=6,width=3,verifier=logprob,select={max,vote})"],
     "best-of-n": ["best-of-n(n=5,verifier={logprob,agreement},select={max,vote})"],
 }
 REGISTERED = [name for grids in GRIDS.values() for grid in grids for name, _ in methods.strategies(grid)]

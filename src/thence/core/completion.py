@@ -18,6 +18,7 @@ class Finish(StrEnum):
 
     EOS = "eos"  # the model ended its text
     STOP = "stop"  # a stop string was met
+    STEP = "step"  # the end of a step was met, and is part of the text: more may follow
     LENGTH = "length"  # the token cap or the context was full
     BUDGET = "budget"  # the problem's budget was; a completion cut so casts no vote
 
@@ -69,8 +70,9 @@ class Sampling:
 
     ``max_tokens`` None means what the context leaves. ``first_rank`` r forces the first token to be the r-th most
     likely one (0 is the best); the rest follows the other fields. Stop strings end a completion and are not part of
-    its text. ``logprobs`` asks a server for the log-probabilities of the sampled tokens, which it does not give by
-    itself (the local engine always does); ``top2`` asks for the two best at every position as well.
+    its text. ``step_ends`` end it, too, but stay in its text, with all of the token that completed them, so that the
+    next step goes on token by token. ``logprobs`` asks a server for the log-probabilities of the sampled tokens, which
+    it does not give by itself (the local engine always does); ``top2`` asks for the two best at every position as well.
     """
 
     temperature: float = 0.7
@@ -81,6 +83,7 @@ class Sampling:
     top2: bool = False
     first_rank: int | None = None
     logprobs: bool = False
+    step_ends: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 100.0:
@@ -91,8 +94,13 @@ class Sampling:
             raise UsageError(f"top-k is {self.top_k}; it must be 0 (off) or more")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"max-tokens is {self.max_tokens}; it must be at least 1")
-        if any(not s for s in self.stop):
+        if any(not s for s in self.stops):
             raise UsageError("a stop string is empty; remove it")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Everything that ends a completion before its natural end."""
+        return self.stop + self.step_ends
 
     def greedy(self) -> Sampling:
         """The same without chance."""
@@ -103,7 +111,8 @@ class Sampling:
 
         The cap is not one (a clipped sample is a prefix), and ``logprobs`` neither.
         """
-        return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank)
+        steps = (self.step_ends,) if self.step_ends else ()
+        return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank, *steps)
 
     def law(self, own: Sampling) -> str:
         """How this distribution differs from a run's ``own`` sampling, in words; empty where it does not.

@@ -22,6 +22,8 @@ from .problem import Message, Problem
 from .protocols import CountsWaste, Followup, Generator, PromptStyle, SamplePool, missing
 from .scores import Score
 from .seeds import derive, digest
+from .segmenter import Kind as Cut
+from .segmenter import Segmenter
 from .tree import SOLUTION, Found, Kind, Node, Tree, as_found, render
 
 POLICY = "policy"
@@ -237,7 +239,10 @@ class Stream:
         search.charge(self._role, generated=outcome.generated)
         search.room()  # under a budget an unknown count is an error at once
         law = job.sampling.law(search.sampling)
-        node = search.tree.add(job.node, outcome, job.path, kind=self._kind, role=self._role, law=law)
+        kind = self._kind
+        if kind is Kind.STEP and outcome.finish in (Finish.EOS, Finish.STOP):
+            kind = Kind.FINISH
+        node = search.tree.add(job.node, outcome, job.path, kind=kind, role=self._role, law=law)
         if self._reads_later:
             search.set_aside(node)
         return node
@@ -354,6 +359,7 @@ class Search:
     reading: Reading
     sampling: Sampling
     seed: int = 0
+    segmenter: Segmenter = field(default_factory=Segmenter)
     ledger: Ledger = field(default_factory=Ledger)
     tree: Tree = field(default_factory=Tree)
     pool: SamplePool | None = None
@@ -374,7 +380,7 @@ class Search:
     def stream(
         self,
         nodes: Node | Sequence[Node] | None = None,
-        n: int = 1,
+        n: int | Sequence[int] = 1,
         *,
         sampling: Sampling | Sequence[Sampling] | None = None,
         role: str = POLICY,
@@ -384,20 +390,21 @@ class Search:
     ) -> Stream:
         """Draw ``n`` children of each node (default: of the question), one after another in seed order.
 
-        A list of samplings draws ``n`` children under each. ``order="arrival"`` hands out what finishes first: a vote
-        stopped so is biased towards short answers.
+        ``n`` may be a list, one number per node. A list of samplings draws ``n`` children under each.
+        ``order="arrival"`` hands out what finishes first: a vote stopped so is biased towards short answers.
         """
         parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
         samplings = [self.sampling] if sampling is None else [sampling] if isinstance(sampling, Sampling) else sampling
         jobs: list[_Job] = []
-        for parent in parents:
+        counts = [n] * len(parents) if isinstance(n, int) else n
+        for parent, count in zip(parents, counts, strict=True):
             context = self.context(parent)
             ids = self.generator(role).tokens(context)
             self.cover(role, parent)
             for each in samplings:
                 draws = self._ordinals
                 slot = (parent.index, role, kind, each.key())
-                for _ in range(n):
+                for _ in range(count):
                     jobs.append(_Job(parent, draws[slot], each, context, ids))
                     draws[slot] += 1
         return Stream(self, jobs, kind, role, ahead, order)
@@ -405,7 +412,7 @@ class Search:
     async def expand(
         self,
         nodes: Node | Sequence[Node] | None = None,
-        n: int = 1,
+        n: int | Sequence[int] = 1,
         *,
         sampling: Sampling | Sequence[Sampling] | None = None,
         role: str = POLICY,
@@ -418,6 +425,62 @@ class Search:
         jobs = self.stream(nodes, n, sampling=sampling, role=role, kind=kind, ahead=1 << 30)
         async with jobs as samples:
             return [node async for node in samples]
+
+    async def steps(
+        self, nodes: Node | Sequence[Node] | None = None, n: int = 1, *, cap: int | None = None, role: str = POLICY
+    ) -> list[Node]:
+        """Draw ``n`` next steps of each node (a node listed twice gets twice as many): one entry per draw, as `expand`.
+
+        A step ends where the segmenter says so; one that is longer than ``cap`` tokens is cut, and its path with it.
+        Draws that ended the text are FINISH nodes.
+        """
+        if self.segmenter.kind is Cut.STEP:
+            raise UsageError("search by steps cannot stop before a 'Step k:' line yet; use another segmenter")
+        parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
+        caps = [c for c in (cap, self.segmenter.cap or None, self.sampling.max_tokens) if c is not None]
+        sampling = replace(self.sampling, step_ends=self.segmenter.stop, max_tokens=min(caps, default=None))
+        drawn = await self._draw_all(parents, n, sampling, role)
+        while unfinished := [i for i, node in enumerate(drawn) if self._open(node)]:
+            more = await self._draw_all([drawn[i] for i in unfinished], 1, sampling, role)
+            for i, node in zip(unfinished, more, strict=False):
+                drawn[i] = node
+            if len(more) < len(unfinished):
+                return [node for node in drawn if not self._open(node)]
+        return drawn
+
+    async def _draw_all(self, parents: Sequence[Node], n: int, sampling: Sampling, role: str) -> list[Node]:
+        """``n`` steps of each parent as often as it is listed, each under the parent it was listed for."""
+        unique = list({p.index: p for p in parents}.values())
+        times = [n * sum(q is p for q in parents) for p in unique]
+        drawn = await self.expand(unique, times, sampling=sampling, role=role, kind=Kind.STEP)
+        if len(unique) == len(parents) or len(drawn) < sum(times):
+            return drawn
+        at = {p.index: sum(times[:i]) for i, p in enumerate(unique)}
+        out: list[Node] = []
+        for parent in parents:
+            start = at[parent.index]
+            out += drawn[start : start + n]
+            at[parent.index] = start + n
+        return out
+
+    def _open(self, node: Node) -> bool:
+        """Whether a stop was met where no step ends, such as the full stop of an abbreviation.
+
+        The token that completed a separator may hold more than it: what counts is that a cut was made in this node.
+        """
+        if node.completion.finish is not Finish.STEP:
+            return False
+        whole = self.tree.solution(node)
+        before = whole[: len(whole) - len(node.text)]
+        return len(self.segmenter.split(whole + "x")) <= len(self.segmenter.split(before + "x"))
+
+    def ended(self, node: Node) -> bool:
+        """Whether nothing follows ``node``: its text ended, was cut, or holds the final answer."""
+        if self.segmenter.kind is Cut.TOKENS and node.completion.finish is Finish.LENGTH:
+            return False
+        if node.completion.finish is not Finish.STEP:
+            return True
+        return self.segmenter.is_final(node.text, node.completion.finish)
 
     async def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[Score]:
         """One score per node; equal nodes are scored once, verifier tokens are charged once.
@@ -473,8 +536,7 @@ class Search:
         cut = node.truncated and (followup is None or node.completion.finish is Finish.BUDGET)
         if cut or followup is None or (followup.only_cut and not node.truncated):
             self._aside.pop(node.index, None)
-            read = None if cut else self.reading.extract(node.completion.reply)
-            node.found = as_found(read, node) if read is not None else None
+            node.found = None if cut else self._read_answer(node)
             return node.found
         return await self._asked_answer(node, followup)
 
@@ -627,6 +689,19 @@ class Search:
         if self.pool is not None:
             self.pool.put(key, self.problem.hash, completion)
 
+    def _read_answer(self, node: Node) -> Found | None:
+        """The answer in the reply of a path, wherever in its steps it stands."""
+        above = [n for n in self.tree.path(node)[:-1] if n.kind in (*SOLUTION, Kind.FORCED)]
+        before = "".join(n.text for n in above)
+        read = self.reading.extract(before + node.completion.reply)
+        if read is None:
+            return None
+        for part in above:
+            if read.start < len(part.text):
+                return as_found(read, part, reply_at=0)
+            read = replace(read, start=read.start - len(part.text), end=read.end - len(part.text))
+        return as_found(read, node)
+
     async def _asked_answer(self, node: Node, followup: Followup) -> Found | None:
         self._aside.pop(node.index, None)
         self.cover(POLICY, node)
@@ -703,6 +778,7 @@ async def solve(
     budget: int | None = None,
     pool: SamplePool | None = None,
     roles: Mapping[str, Generator] | None = None,
+    segmenter: Segmenter | None = None,
 ) -> Result:
     """One question, one strategy, one result. Raises CallFailed when a model call failed for good."""
     chosen = sampling or generator.defaults
@@ -717,6 +793,7 @@ async def solve(
         reading,
         chosen,
         seed=seed,
+        segmenter=segmenter or Segmenter(),
         ledger=Ledger(budget),
         pool=pool,
     )

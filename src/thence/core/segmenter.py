@@ -122,7 +122,7 @@ class Segmenter:
         """
         if finish is Finish.EOS:
             return True
-        if finish is not Finish.STOP:
+        if finish not in (Finish.STOP, Finish.STEP):
             return False
         if answer_start(text) < len(text):
             return True

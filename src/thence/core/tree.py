@@ -229,9 +229,10 @@ def _read_node(row: Mapping[str, Any], index: int) -> Node:
     return node
 
 
-def as_found(answer: Answer, node: Node) -> Found:
-    """Place an answer read from a node's *reply* in the node's whole text, with its token range."""
-    shift = node.completion.reply_at
+def as_found(answer: Answer, node: Node, reply_at: int | None = None) -> Found:
+    """Place an answer read from a node's *reply* (or from ``reply_at`` on) in the node's whole text, with its token
+    range."""
+    shift = node.completion.reply_at if reply_at is None else reply_at
     start, end = answer.start + shift, answer.end + shift
     tokens = node.completion.tokens_of(start, end) if node.completion.ends is not None else None
     return Found(answer.value, node.index, start, end, tokens)

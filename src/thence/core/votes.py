@@ -7,7 +7,9 @@ vote into the first sample.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+from .errors import UsageError
 from .search import AnswerClass, Result, Search, Vote
 from .tree import Node
 
@@ -64,6 +66,35 @@ async def pick(search: Search, nodes: Sequence[Node], values: Sequence[float], n
     votes = [Vote(_first_answer(group), len(group), best[key]) for key, group in keyed.items()]
     votes.sort(key=lambda v: -v.weight)
     return search.result(node, votes=votes, notes=notes)
+
+
+def best_first(search: Search, nodes: Sequence[Node], values: Sequence[float]) -> list[int]:
+    """Positions sorted by value, largest first; equal values in an order that depends on the seed and on what the nodes
+    are, not on who was drawn first. A node that is listed twice keeps its places beside each other."""
+    return sorted(range(len(nodes)), key=lambda i: (-values[i], search.chance("rank", nodes[i].draws[0]), i))
+
+
+Select = Literal["max", "vote"]
+
+
+async def select(
+    search: Search, nodes: Sequence[Node], values: Sequence[float], how: Select, name: str, notes: Sequence[str] = ()
+) -> Result:
+    """The result of solutions with a verifier's ``values``: the largest (``max``, best-of-N), or a vote in which
+    they are weights (``vote``), answered by the best solution of the winning class (Uesato et al. 2022,
+    arXiv:2211.14275). ``name`` is who gave the values, for the error when a weight is negative."""
+    if how == "max":
+        return await pick(search, nodes, values, notes)
+    if any(v < 0 for v in values):
+        raise UsageError(f"{name} gives negative scores, which cannot weigh votes; use select=max")
+    worth = {n.index: v for n, v in zip(nodes, values, strict=True)}
+    classes = await search.classes(nodes)
+    result = elect(search, classes, len(nodes), lambda c: sum(worth[n.index] for n in c.nodes), notes)
+    for group in classes:
+        if result.node in group.nodes:
+            best = max(group.nodes, key=lambda n: worth[n.index])
+            result.node, result.answer = best, best.found.value if best.found is not None else result.answer
+    return result
 
 
 def _first_answer(group: Sequence[tuple[float, Node]]) -> str:

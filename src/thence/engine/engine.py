@@ -367,7 +367,7 @@ class Engine:
         states = torch.stack([hidden[job.row] for job in jobs])
         logits = self._logits(states)
         for job in jobs:
-            rows.stops[job.row] = self._stop_set(job.sampling.stop)
+            rows.stops[job.row] = self._stop_set(job.sampling.stops)
         noise = sampling.uniforms(sampling.mixed(rows.seeds[index]), rows.drawn[index].astype(np.uint64))
         tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choice(index))
         for i, job in enumerate(jobs):
@@ -464,7 +464,7 @@ class Engine:
     def _stopped(self, row: int) -> bool:
         job = self._rows.jobs[row]
         assert job is not None
-        return self.text.stopped_at(self._rows.ids[row, : self._rows.drawn[row]].tolist(), job.sampling.stop)
+        return self.text.stopped_at(self._rows.ids[row, : self._rows.drawn[row]].tolist(), job.sampling.stops)
 
     def _finish(self, row: int, finish: Finish) -> None:
         rows = self._rows

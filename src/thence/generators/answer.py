@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from thence.core.completion import THINK_CLOSE, THINK_OPEN, Completion, Failure, Finish
+from thence.core.completion import THINK_CLOSE, THINK_OPEN, Completion, Failure, Finish, Sampling
 
 from .server import JSON
 
@@ -61,10 +61,10 @@ def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: i
     return [None] * len(counts)
 
 
-def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), opened: bool = False) -> Outcome:
+def read_choice(choice: JSON, sampling: Sampling, ends: Sequence[str] = (), opened: bool = False) -> Outcome:
     """One choice of an answer, of either endpoint; TypeError and the like where it has no such shape.
 
-    ``stops`` are the stop strings that were asked for, ``ends`` those that the rendering added: a natural end.
+    ``ends`` are stop strings that the rendering added: a natural end.
     ``opened``: the begun reply is in the middle of a thought.
     """
     message = choice.get("message")
@@ -75,7 +75,7 @@ def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), op
         return Failure(str(reason), f"the server ended an answer with {reason!r}; it is no completion")
     pieces, logprobs, tops = read_logprobs(choice.get("logprobs"))
     ids = choice.get("token_ids")
-    finish, text = _finish(choice, text, stops, ends)
+    finish, text = _finish(choice, text, sampling, ends)
     done = Completion.of(text, finish, opened=opened)
     if thought:
         spelled = "".join(spell(pieces))
@@ -93,17 +93,21 @@ def read_choice(choice: JSON, stops: Sequence[str], ends: Sequence[str] = (), op
     )
 
 
-def _finish(choice: JSON, text: str, stops: Sequence[str], ends: Sequence[str]) -> tuple[Finish, str]:
-    """Why a choice ended, and its text without stop strings (some servers leave them in or ignore them)."""
-    found = [(at, stop in stops) for stop in (*stops, *ends) if (at := text.find(stop)) >= 0]
+def _finish(choice: JSON, text: str, sampling: Sampling, ends: Sequence[str]) -> tuple[Finish, str]:
+    """Why a choice ended, and its text without stop strings (some servers leave them in or ignore them), but with what
+    ended a step. A server that does not say which string it met has met the end of a step, if one was asked for: when
+    the text had ended by itself, the next step comes out empty."""
+    found = [(at, stop in sampling.stop) for stop in (*sampling.stop, *ends) if (at := text.find(stop)) >= 0]
     if found:
         at, asked = min(found)
         return (Finish.STOP if asked else Finish.EOS), text[:at]
     reason, met = choice.get("finish_reason"), choice.get("stop_reason", "untold")
     if reason in CAPPED:
         return Finish.LENGTH, text
-    unsure = bool(stops) and met == "untold" and reason in ("stop", "stop_sequence") and bool(text)
-    return (Finish.STOP if unsure or met in stops else Finish.EOS), text
+    unsure = met == "untold" and reason in ("stop", "stop_sequence") and bool(text)
+    if sampling.step_ends and (unsure or met in sampling.step_ends):
+        return Finish.STEP, text + (sampling.step_ends[0] if unsure else str(met))
+    return (Finish.STOP if (unsure and sampling.stop) or met in sampling.stop else Finish.EOS), text
 
 
 Tops = tuple[tuple[float, float], ...]

@@ -281,11 +281,14 @@ class LocalGenerator:
         if outcome.error is not None or outcome.finish is None:
             return Failure("engine", f"the local engine failed: {outcome.error}")
         text = self.decode(outcome.ids) if outcome.finish is Finish.EOS else self.engine.text.decode(outcome.ids)
-        if outcome.finish is Finish.STOP:
-            text = self.engine.text.cut(text, outcome.job.sampling.stop)
+        finish, sampling = outcome.finish, outcome.job.sampling
+        if finish is Finish.STOP:
+            whole, text = text, self.engine.text.cut(text, sampling.stop)
+            if text == whole and sampling.step_ends:
+                finish = Finish.STEP
         return Completion.of(
             text,
-            outcome.finish,
+            finish,
             opened=rendered.opened,
             ids=outcome.ids,
             logprobs=outcome.logprobs,

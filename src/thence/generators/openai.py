@@ -373,7 +373,7 @@ class OpenAIGenerator:
             body["seed"] = seed % SEEDS
         if sampling.max_tokens is not None:
             body[self._cap_name] = sampling.max_tokens
-        if stop := [*sampling.stop, *self._plain_stop]:
+        if stop := [*sampling.stops, *self._plain_stop]:
             body["stop"] = stop
         if self._is_vllm:  # what its generation config could set otherwise
             body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
@@ -405,7 +405,7 @@ class OpenAIGenerator:
         outcomes: list[Outcome] = []
         for choice in choices:
             try:
-                outcomes.append(read_choice(choice, sampling.stop, self._plain_stop, opened))
+                outcomes.append(read_choice(choice, sampling, self._plain_stop, opened))
             except (AttributeError, KeyError, TypeError, ValueError):
                 text = f"{self._server.shown} returned a choice of an unknown shape; see thence doctor"
                 outcomes.append(Failure("bad_answer", text))

@@ -295,11 +295,14 @@ class ScriptedGenerator:
         cap = min(c for c in (sampling.max_tokens, room, len(pieces)) if c is not None)
         finish = Finish.EOS if cap == len(pieces) else Finish.LENGTH
         text = "".join(pieces[:cap])
-        for k in range(1, cap + 1) if sampling.stop else ():
+        for k in range(1, cap + 1) if sampling.stops else ():
             so_far = "".join(pieces[:k])
             starts = [at for stop in sampling.stop if (at := so_far.find(stop)) >= 0]
             if starts:
                 text, cap, finish = so_far[: min(starts)], k, Finish.STOP
+                break
+            if any(end in so_far for end in sampling.step_ends):
+                text, cap, finish = so_far, k, Finish.STEP
                 break
         ends, at = [], 0
         for piece in pieces[:cap]:

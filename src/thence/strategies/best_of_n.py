@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from thence.core.completion import Ability
 from thence.core.errors import UsageError
 from thence.core.search import Result, Search, Verifier
-from thence.core.votes import elect, pick
+from thence.core.votes import Select, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class BestOfN:
 
     verifier: Verifier
     n: int = 16
-    select: Literal["max", "vote"] = "max"
+    select: Select = "max"
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -43,15 +42,4 @@ class BestOfN:
         for node in nodes:
             await search.answer(node)
         values = [s.value for s in await search.score(nodes, self.verifier)]
-        if self.select == "max":
-            return await pick(search, nodes, values)
-        if any(v < 0 for v in values):
-            raise UsageError(f"best-of-n: {self.verifier.name} gives negative scores, which cannot weigh votes")
-        worth = {n.index: v for n, v in zip(nodes, values, strict=True)}
-        classes = await search.classes(nodes)
-        result = elect(search, classes, len(nodes), lambda c: sum(worth[n.index] for n in c.nodes))
-        for group in classes:
-            if result.node in group.nodes:
-                best = max(group.nodes, key=lambda n: worth[n.index])
-                result.node, result.answer = best, best.found.value if best.found is not None else result.answer
-        return result
+        return await select(search, nodes, values, self.select, f"best-of-n: {self.verifier.name}")

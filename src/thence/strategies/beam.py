@@ -1,0 +1,84 @@
+"""Step beam search with a verifier (Snell et al. 2024, arXiv:2408.03314; OpenR, arXiv:2410.09671).
+
+Draw n first steps, score them, keep the best n / width, draw ``width`` next steps of each, and so on until every path
+has ended; then choose among the ended paths as best-of-N does. Keeping n / 4 of n candidates is Hung-yi Lee's "top
+25 %". With exact values and independent draws a beam covers the right answer at least as often as best-of-N at the same
+n (a martingale argument; tests/strategies/test_beam.py): what a beam loses to best-of-N is the verifier's error.
+
+Differs from public implementations on purpose: candidates are ranked by the verifier's own aggregation and not always
+by the last score; a path that ended is set aside and neither refilled with duplicates nor takes a place from the
+others; equal steps are one node that is scored once and continued as often as it was drawn; ties go by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thence.core.completion import Ability
+from thence.core.errors import UsageError
+from thence.core.search import Result, Search, Verifier
+from thence.core.tree import Node
+from thence.core.votes import Select, best_first, select
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """A beam of ``n`` candidates per step, each kept one continued ``width`` times.
+
+    ``keep`` says how many candidates go on: a number, a share such as ``25%``, or a threshold such as ``>=0.5`` (the
+    best one goes on if none reaches it); by default n / width. At most ``depth`` steps of at most ``step_tokens``.
+    """
+
+    verifier: Verifier
+    n: int = 16
+    width: int = 4
+    keep: str | None = None
+    depth: int = 40
+    step_tokens: int = 256
+    select: Select = "vote"
+
+    def __post_init__(self) -> None:
+        for name in ("n", "width", "depth", "step_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"beam: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.keep is None and self.n % self.width:
+            raise UsageError(f"beam: n={self.n} is no multiple of width={self.width}; change one, or give keep")
+        self.kept([1.0])
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Continuing a text, and what its verifier needs."""
+        return self.verifier.needs | {Ability.CONTINUE}
+
+    async def solve(self, search: Search) -> Result:
+        """Draw, score, keep, until nothing is left to continue."""
+        ended: list[Node] = []
+        live = await search.steps(n=self.n, cap=self.step_tokens)
+        for _ in range(self.depth):
+            ended += [node for node in live if search.ended(node)]
+            live = [node for node in live if not search.ended(node)]
+            if not live:
+                break
+            values = [s.value for s in await search.score(live, self.verifier)]
+            order = best_first(search, live, values)
+            going_on = [live[i] for i in order[: self.kept([values[i] for i in order])]]
+            live = await search.steps(going_on, min(self.width, self.n), cap=self.step_tokens)
+        values = [s.value for s in await search.score(ended, self.verifier)] if ended else []
+        return await select(search, ended, values, self.select, f"beam: {self.verifier.name}")
+
+    def kept(self, values: Sequence[float]) -> int:
+        """How many candidates go on; ``values`` are sorted, largest first."""
+        if self.keep is None:
+            return self.n // self.width
+        try:
+            if self.keep.startswith(">="):
+                return max(1, sum(v >= float(self.keep[2:]) for v in values))
+            if self.keep.endswith("%"):
+                return max(1, round(len(values) * float(self.keep[:-1]) / 100))
+            count = int(self.keep)
+        except ValueError:
+            raise UsageError(f"beam: keep is {self.keep!r}; write a number, a share like 25%, or >=0.5") from None
+        if count < 1:
+            raise UsageError(f"beam: keep is {count}; it must be at least 1")
+        return count
