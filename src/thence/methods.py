@@ -33,7 +33,7 @@ class Method:
     """One row of the map."""
 
     name: str
-    kind: Literal["strategy", "prompt", "verifier", "task", "model"]
+    kind: Literal["strategy", "prompt", "verifier", "annotator", "task", "model"]
     where: str  # "module:Class"
     what: str
     paper: str = ""
@@ -133,7 +133,22 @@ METHODS: tuple[Method, ...] = (
     ),
     _row("verifier", "logprob", "verifiers.basic:LogProb", "probability per token of the text"),
     _row("verifier", "agreement", "verifiers.basic:Agreement", "share of samples with the same answer", "2203.11171"),
+    _row("verifier", "data-flow", "verifiers.data_flow:DataFlow", "every number traced to the question; no tokens"),
     _row("verifier", "judge", "verifiers.judge:Judge", "judge:NAME@URL, a model asked for a number"),
+    _row(
+        "annotator",
+        "math-shepherd",
+        "annotate.math_shepherd:MathShepherd",
+        "values every step of sampled solutions by completing it",
+        "2312.08935",
+    ),
+    _row(
+        "annotator",
+        "omegaprm",
+        "annotate.omegaprm:OmegaPRM",
+        "finds the step where a wrong solution died, by binary search in a tree",
+        "2406.06592",
+    ),
     _row("task", "wordproblems", "tasks.wordproblems_task:WordProblemsTask", "built-in word problems of known truth"),
     _row("task", "gsm8k", "tasks.gsm8k:Gsm8k", "grade-school mathematics; file=PATH or the hub", "2110.14168"),
     _row("task", "jsonl", "tasks.jsonl:Jsonl", "your own file; columns named by question=, answer=, id="),
@@ -391,10 +406,12 @@ def prompt(text: str) -> PromptStyle:
 
 
 def verifier(text: str) -> Verifier:
-    """``logprob``, ``agreement`` or ``judge:NAME@URL``."""
+    """``data-flow``, ``logprob``, ``agreement`` or ``judge:NAME@URL``."""
     kind, _, rest = text.partition(":")
     if kind in LATER:
-        raise UsageError(f"verifier {text!r}: {LATER[kind]} come with a later version; use logprob, agreement or judge")
+        raise UsageError(
+            f"verifier {text!r}: {LATER[kind]} come with a later version; use data-flow, logprob, agreement or judge"
+        )
     rows = named("verifier")
     if kind == "judge":
         from .verifiers.judge import Judge
@@ -405,6 +422,15 @@ def verifier(text: str) -> Verifier:
     if spec_.name not in rows:
         raise UsageError(near(spec_.name, list(rows), "verifier"))
     return cast(Verifier, build(_import(rows[spec_.name].where), spec_))
+
+
+def annotator(text: str) -> Any:
+    """``math-shepherd(n=8, solutions=4)`` or ``omegaprm(k=8, searches=10)``."""
+    spec = one(text, "method")
+    rows = named("annotator")
+    if spec.name not in rows:
+        raise UsageError(near(spec.name, list(rows), "labelling method"))
+    return build(_import(rows[spec.name].where), spec)
 
 
 def task(text: str) -> Task:

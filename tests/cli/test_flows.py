@@ -118,3 +118,42 @@ def test_users_strategy_from_a_file(tmp_path: Path) -> None:
     done = thence("eval", "wordproblems", "-s", f"{path}:TwoTries", "--limit", "5", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n"] == 5
+
+
+def test_labels_resume_after_a_kill_and_are_the_same(tmp_path: Path) -> None:
+    command = ["label", "wordproblems", "--limit", "12", "--method", "omegaprm(k=4, searches=3)"]
+    whole = thence(*command, "-o", "whole.jsonl", "--run", "whole.db", "--json", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    facts = json.loads(whole.stdout)
+    rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text().splitlines()]
+    assert facts["problems"] == 12
+    assert facts["solutions"] == len(rows) > 0
+    assert all(row["correct"] is False and len(row["labels"]) == len(row["ends"]) for row in rows)
+    assert any(label["source"] == "rollouts" for row in rows for step in row["labels"] for label in step)
+
+    broken = [sys.executable, "-m", "thence", *command, "-o", "broken.jsonl", "--run", "broken.db", "-q"]
+    process = subprocess.Popen(broken, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    file, deadline = tmp_path / "broken.db", time.monotonic() + 60
+    while not file.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    again = thence(*command, "-o", "broken.jsonl", "--run", "broken.db", "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    measured = ("labels", "run")
+    assert {k: v for k, v in json.loads(again.stdout).items() if k not in measured} == {
+        k: v for k, v in facts.items() if k not in measured
+    }
+    assert (tmp_path / "broken.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_labels_need_references_and_a_known_method(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"question": "What is 7 + 8?"}\n')
+    without = thence("label", "mine.jsonl", "-o", "x.jsonl", cwd=tmp_path)
+    assert without.returncode == 2
+    assert "no references" in without.stderr
+    unknown = thence("label", "wordproblems", "-o", "x.jsonl", "--method", "omegaprn", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "did you mean omegaprm" in unknown.stderr
+    assert not (tmp_path / "x.jsonl").exists()

@@ -263,3 +263,12 @@ def test_paired_intervals_cover_the_true_difference() -> None:
             low, high = paired(a, b).interval
             covered += low <= won - lost <= high
         assert covered / 400 > 0.92
+
+
+def test_the_vote_of_many_samples_has_a_law_too() -> None:
+    """Beyond 170 samples factorials do not fit into floats."""
+    shares, right = (0.4, 0.3, 0.3), (True, False, False)
+    values = [maj_at_k_population(shares, right, k) for k in (33, 165, 201, 401)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(0.629, abs=5e-4)
+    assert 0.95 < values[-1] < 1

@@ -23,6 +23,7 @@ COMMANDS = {
     "solve": ("solve:solve", "Answer a question, or every question of a file."),
     "eval": ("evaluate:evaluate", "Measure a strategy on a task."),
     "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
+    "label": ("label:label", "Label reasoning steps by completing them and grading the answers."),
     "methods": ("info:show_methods", "List strategies, prompt styles, verifiers, tasks and models."),
     "prompts": ("info:prompts", "Print what a prompt style makes of a question."),
     "show": ("runs:show", "Show a run, or one problem's tree."),

@@ -18,6 +18,7 @@ PLURAL = {
     "strategy": "strategies",
     "prompt": "prompt styles",
     "verifier": "verifiers",
+    "annotator": "labelling methods",
     "task": "tasks",
     "model": "models",
 }
@@ -25,7 +26,7 @@ APPLES = "I have 3 apples, my dad has 2 more than me. How many do we have in tot
 
 
 def show_methods(
-    kind: Literal["strategy", "prompt", "verifier", "task", "model"] | None = None,
+    kind: Literal["strategy", "prompt", "verifier", "annotator", "task", "model"] | None = None,
     *,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:

@@ -474,6 +474,15 @@ class Search:
         before = whole[: len(whole) - len(node.text)]
         return len(self.segmenter.split(whole + "x")) <= len(self.segmenter.split(before + "x"))
 
+    def given(self, text: str, parent: Node | None = None) -> Node:
+        """Put text that was not drawn here into the tree: the beginning of somebody's solution, to be completed.
+
+        Its children's seeds depend on what it says, not on when it was put there.
+        """
+        at = parent or self.root
+        draw = (*at.draws[0], derive("given", text))
+        return self.tree.add(at, Completion.of(text, Finish.STEP), draw, kind=Kind.STEP, origin=Origin.GIVEN)
+
     def ended(self, node: Node) -> bool:
         """Whether nothing follows ``node``: its text ended, was cut, or holds the final answer."""
         if self.segmenter.kind is Cut.TOKENS and node.completion.finish is Finish.LENGTH:

@@ -77,10 +77,13 @@ def maj_at_k_population(shares: Sequence[float], right: Sequence[bool], k: int) 
         raise UsageError(f"shares {tuple(shares)} are no probabilities")
 
     def poisson(p: float) -> tuple[float, ...]:
-        return tuple(p**i / math.factorial(i) for i in range(k + 1))
+        """The law of a count with mean k p: counts of independent answers are these, given that they add up to k."""
+        if p == 0:
+            return (1.0, *[0.0] * k)
+        return tuple(math.exp(i * math.log(k * p) - k * p - math.lgamma(i + 1)) for i in range(k + 1))
 
     wins = _winning(tuple(sorted(zip(map(poisson, shares), right, strict=True))), poisson(max(0.0, rest)), k)
-    return float(wins[k] * math.factorial(k))
+    return float(wins[k] / poisson(1.0)[k])
 
 
 def resampled_maj_at_k(

@@ -32,7 +32,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from functools import lru_cache
 
 from thence.core.completion import Ability
 from thence.core.errors import UsageError
@@ -42,9 +41,9 @@ from thence.core.segmenter import Segmenter, detect
 from thence.core.tree import SOLUTION, Kind, Node
 from thence.grading.equations import Equation, Operand, Truth, find_equations
 from thence.grading.extract import NumericReading
+from thence.grading.facts import MAX_CHARS, SURE_CUES, Fact, facts
+from thence.grading.knowledge import CONVERSIONS, has, is_common
 from thence.grading.numbers import find_numbers, parse_number
-
-MAX_CHARS = 20_000
 
 
 class Source(StrEnum):
@@ -105,202 +104,6 @@ WEIGHTS: Mapping[Finding, float] = {
     Finding.NO_EQUATION: 0.53,
 }
 """How much one occurrence of a finding takes from the logarithm of the probability. See the module for their source."""
-
-KNOWLEDGE: tuple[tuple[str, str], ...] = (
-    ("1", ""),
-    ("2", ""),  # people and things are counted
-    ("3", ""),
-    ("4", ""),
-    ("5", "nickel|weekday|work|school"),
-    ("7", "week|daily|day"),
-    ("8", "pint|ounce|cup|gallon"),
-    ("10", "dime|decade|ten|percent|%"),
-    ("12", "month|year|annual|dozen|inch|foot|feet|clock|noon|midnight|pm|am"),
-    ("16", "ounce|pound|cup|gallon"),
-    ("20", "score"),
-    ("24", "hour|day"),
-    ("25", "quarter"),
-    ("28", "month|week"),
-    ("30", "month|day|half"),
-    ("31", "month|january|march|may|july|august|october|december"),
-    ("36", "yard|inch"),
-    ("52", "week|year|annual"),
-    ("60", "minute|hour|second"),
-    ("100", "%|percent|cent|dollar|meter|century|[$]"),
-    ("180", "angle|degree|triangle"),
-    ("360", "angle|degree|circle"),
-    ("365", "year|annual|day"),
-    ("366", "leap"),
-    ("1000", "kilo|km|kg|gram|meter|liter|thousand|ton"),
-    ("2000", "ton"),
-    ("3600", "hour"),
-    ("5280", "mile"),
-)
-"""Numbers that need no source: value, and the words (beginnings) of which one must stand in the question or step."""
-
-CONVERSIONS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
-    ("day|daily", "week", (7, 5, 6)),
-    ("week", "year", (52,)),
-    ("week", "month", (4,)),
-    ("day|daily", "month", (30, 31, 28)),
-    ("day|daily", "year", (365, 366, 52)),
-    ("month", "year|annual", (12,)),
-    ("minute", "hour", (60,)),
-    ("second", "minute", (60,)),
-    ("hour", "day|daily", (24,)),
-    ("inch", "foot|feet", (12,)),
-    ("ounce", "pound", (16,)),
-    ("foot|feet", "yard", (3,)),
-)
-"""Two units (beginnings of words) and the factors between them."""
-
-
-# --- the question ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A number that the question gives at characters [start, end).
-
-    ``same`` are the values it may appear as (20%: 20, 1/5, 80, 4/5, 120, 6/5). ``word``: it is a number word or a cue
-    such as "twice". ``unit`` is the noun after it, without a plural s; ``$`` for money.
-    """
-
-    start: int
-    end: int
-    value: Fraction
-    same: frozenset[Fraction]
-    word: bool = False
-    percent: bool = False
-    unit: str = ""
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-_ONES = _words(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
-_WORD_VALUES: dict[str, int] = {word: i for i, word in enumerate(_ONES)}
-_WORD_VALUES |= {word: 20 + 10 * i for i, word in enumerate(_TENS)}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_CUES: dict[str, tuple[str, ...]] = {
-    "half": ("1/2", "2"),
-    "halves": ("1/2", "2"),
-    "halved": ("1/2", "2"),
-    "twice": ("2",),
-    "double": ("2",),
-    "doubled": ("2",),
-    "doubles": ("2",),
-    "thrice": ("3",),
-    "triple": ("3",),
-    "tripled": ("3",),
-    "triples": ("3",),
-    "quadruple": ("4",),
-    "third": ("1/3", "3", "2/3"),
-    "thirds": ("1/3", "3", "2/3"),
-    "fourth": ("1/4", "4", "3/4"),
-    "fourths": ("1/4", "4", "3/4"),
-    "quarter": ("1/4", "4", "3/4", "25"),
-    "quarters": ("1/4", "4", "3/4", "25"),
-    "fifth": ("1/5", "5", "4/5"),
-    "fifths": ("1/5", "5"),
-    "sixth": ("1/6", "6"),
-    "seventh": ("1/7", "7"),
-    "eighth": ("1/8", "8"),
-    "ninth": ("1/9", "9"),
-    "tenth": ("1/10", "10", "9/10"),
-    "dozen": ("12",),
-    "dozens": ("12",),
-    "pair": ("2",),
-    "pairs": ("2",),
-    "couple": ("2",),
-    "both": ("2",),
-}
-_SURE_CUES = frozenset(_words("half twice double doubled doubles thrice triple tripled triples quadruple dozen dozens"))
-_NUMBER_WORD = "|".join([*_WORD_VALUES, *_SCALES])
-_WORDS = re.compile(rf"\b(?:{_NUMBER_WORD})(?:[ -](?:and )?(?:{_NUMBER_WORD}))*+\b", re.IGNORECASE)
-_CUE = re.compile(rf"\b(?:{'|'.join(_CUES)})\b", re.IGNORECASE)
-_AFTER = re.compile(r"\s?(?P<percent>\\?%|percent\b)|[\s-](?P<scale>hundred|thousand|million|billion)\b", re.IGNORECASE)
-_NOUN = re.compile(
-    r"[\s-]{1,2}(?:(?:more|less|fewer|additional|extra|of|the|other|different|new|small|large|big)\s)?([a-z]{2,20})"
-)
-_NO_UNIT = frozenset(
-    _words(
-        "and or is are was were in on at to for from by with per each every times more less fewer than as if then he "
-        "she they it his her their of the an a that which who will would has have had can how what when while after "
-        "before years year old"
-    )
-)
-
-
-@lru_cache(maxsize=1024)
-def facts(question: str) -> tuple[Fact, ...]:
-    """The numbers that ``question`` gives, left to right; at most its last 20,000 characters are read."""
-    question = question[-MAX_CHARS:]
-    found: list[Fact] = []
-    for number in find_numbers(question):
-        if number.value is not None:
-            found.append(_digits_fact(question, number.start, number.end, number.value))
-    scaled = {fact.end for fact in found}
-    for match in _WORDS.finditer(question):
-        value = _word_value(match.group().lower())
-        if value is not None and match.end() not in scaled:  # the "million" of "5 million" is part of that fact
-            found.append(_fact(question, match.start(), match.end(), Fraction(value), word=True))
-    for match in _CUE.finditer(question):
-        values = [Fraction(v) for v in _CUES[match.group().lower()]]
-        found.append(Fact(match.start(), match.end(), values[0], frozenset(values), word=True))
-    return tuple(sorted(found, key=lambda f: f.start))
-
-
-def _digits_fact(question: str, start: int, end: int, value: Fraction) -> Fact:
-    after = _AFTER.match(question, end)
-    if after is not None and after["percent"]:
-        part = value / 100
-        same = {value, part, 100 - value, 1 - part, 100 + value, 1 + part}
-        return Fact(start, after.end(), value, frozenset(same), percent=True)
-    if after is not None:
-        scaled = value * _SCALES[after["scale"].lower()]
-        return Fact(start, after.end(), scaled, frozenset({value, scaled}))
-    return _fact(question, start, end, value)
-
-
-def _fact(question: str, start: int, end: int, value: Fraction, *, word: bool = False) -> Fact:
-    same = {value, abs(value)}  # "the tiles on the ceiling--38"
-    if value.denominator != 1:  # a fraction may be written out, or be what is left of the whole
-        same |= {Fraction(value.numerator), Fraction(value.denominator), 1 - value, 1 + value, value * 100}
-        same.add(Fraction(value.denominator - value.numerator))
-        whole = value.numerator // value.denominator
-        same |= {Fraction(whole), value - whole}
-    money = question[max(0, start - 1) : start + 1].strip()[:1] in ("$", "€", "£")
-    noun = _NOUN.match(question.lower(), end)
-    unit = "$" if money else noun[1].removesuffix("s") if noun is not None and noun[1] not in _NO_UNIT else ""
-    return Fact(start, end, value, frozenset(same), word=word, unit="$" if unit == "dollar" else unit)
-
-
-def _word_value(words: str) -> int | None:
-    """The value of ``two hundred and five``; None for what is no one number, such as ``two three``."""
-    total, part, last = 0, 0, 0
-    for word in re.findall(r"[a-z]+", words):
-        if word == "and":
-            continue
-        if word in _SCALES:
-            scale = _SCALES[word]
-            if scale == 100:
-                part = max(part, 1) * 100
-            else:
-                total, part = total + max(part, 1) * scale, 0
-            last = scale
-            continue
-        value = _WORD_VALUES[word]
-        if last and not (last >= 100 or (last >= 20 and value < 10)):
-            return None
-        part, last = part + value, max(value, 1)
-    return total + part
-
 
 # --- the solution ----------------------------------------------------------------------------------------------------
 
@@ -582,7 +385,7 @@ class _Trace:
                 return Source.EARLIER, index
         if value in self._stated:
             return Source.EARLIER, None
-        return (Source.KNOWLEDGE if _common(value, self._asked, piece.lower()) else Source.NOWHERE), None
+        return (Source.KNOWLEDGE if is_common(value, self._asked, piece.lower()) else Source.NOWHERE), None
 
     def _mentions(self, step: _Step, piece: str, equations: Sequence[Equation]) -> None:
         """Numbers outside equations that nothing before, and nothing in this step, accounts for."""
@@ -598,7 +401,7 @@ class _Trace:
                 continue
             if any(_rounded(r.value, value) or _derived(r.value, value) for r in self._results[-30:]):
                 continue
-            if not _common(value, self._asked, piece.lower()):
+            if not is_common(value, self._asked, piece.lower()):
                 step.findings.append(Finding.MENTION)
             self._stated.add(value)
 
@@ -657,7 +460,7 @@ class _Trace:
             if fact.value in missed:
                 continue
             missed.add(fact.value)
-            sure = self._question[fact.start : fact.end].lower() in _SURE_CUES
+            sure = self._question[fact.start : fact.end].lower() in SURE_CUES
             yield Finding.UNUSED_WORD if fact.word and not sure else Finding.UNUSED_FACT
         if self._lacks_conversion():
             yield Finding.CONVERSION
@@ -669,8 +472,8 @@ class _Trace:
         used = {u.value for s in self._steps for u in s.uses}
         for small, large, factors in CONVERSIONS:
             for here, there in ((small, large), (large, small)):
-                only_asked = _has(here, asked) and not _has(here, before)
-                if only_asked and _has(there, before) and not _has(there, asked):
+                only_asked = has(here, asked) and not has(here, before)
+                if only_asked and has(there, before) and not has(there, asked):
                     return not any(Fraction(f) in used or Fraction(1, f) in used for f in factors)
         return False
 
@@ -728,26 +531,6 @@ def _derived(earlier: Fraction, value: Fraction) -> bool:
     return value in (earlier * 100, earlier / 100, 1 - earlier, 100 - earlier) or (
         earlier.denominator != 1 and _rounded(earlier, value)
     )
-
-
-@lru_cache(maxsize=256)
-def _beginnings(words: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![a-z])(?:{words})|[%$]" if "%" in words or "$" in words else rf"\b(?:{words})")
-
-
-@lru_cache(maxsize=512)
-def _has(words: str, text: str) -> bool:
-    return _beginnings(words).search(text) is not None
-
-
-_COMMON = {Fraction(value): words for value, words in KNOWLEDGE}
-_COMMON |= {1 / value: words for value, words in _COMMON.items()}
-
-
-def _common(value: Fraction, *texts: str) -> bool:
-    """Whether ``value`` (or the part 1 of it) is in the table, and one of its words in the texts (lower case)."""
-    words = _COMMON.get(abs(value))
-    return words is not None and (not words or any(_has(words, text) for text in texts))
 
 
 def _answer(text: str) -> Fraction | None:

@@ -1,0 +1,1 @@
+"""Step labels without people: solutions in, labelled steps out."""

@@ -1,0 +1,134 @@
+"""Label a task's problems: all of them in flight together, bounded and resumable like an evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from thence.core.budget import Ledger
+from thence.core.completion import Failure, Sampling
+from thence.core.errors import CallFailed
+from thence.core.labels import Labelled
+from thence.core.problem import Problem
+from thence.core.protocols import Generator, PromptStyle, Task
+from thence.core.run import Runner, Stopper, wants_more
+from thence.core.scores import Meaning
+from thence.core.search import POLICY, Search
+from thence.core.segmenter import Segmenter
+from thence.core.tree import Node
+from thence.stores.sqlite import Cell, RunFile
+
+from .rollouts import Rollouts
+
+
+class Annotator(Protocol):
+    """A method that labels the solutions of one problem."""
+
+    async def annotate(self, rollouts: Rollouts) -> list[Labelled]: ...
+
+
+@dataclass(slots=True)
+class LabelReport:
+    """What a labelling run made. ``balance`` is the share of step labels above 0."""
+
+    problems: int = 0
+    solutions: int = 0
+    steps: int = 0
+    labelled: int = 0
+    positive: int = 0
+    rollouts: int = 0
+    generated: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, record: Mapping[str, Any]) -> list[Labelled]:
+        """Count one problem's stored record; returns its labels."""
+        made = [Labelled.read(row) for row in record["labels"]]
+        self.problems += 1
+        self.solutions += len(made)
+        self.rollouts += int(record["rollouts"])
+        self.generated += int(record["generated"])
+        for each in made:
+            numbers = each.numbers(Meaning.VALUE)
+            self.steps += len(numbers)
+            self.labelled += sum(x is not None for x in numbers)
+            self.positive += sum(x is not None and x > 0 for x in numbers)
+        return made
+
+
+async def label(
+    task: Task,
+    generator: Generator,
+    method: Annotator,
+    style: PromptStyle,
+    sampling: Sampling,
+    problems: Sequence[Problem],
+    store: RunFile,
+    *,
+    seed: int = 0,
+    budget: int | None = None,
+    segmenter: Segmenter | None = None,
+    stopper: Stopper | None = None,
+    told: Any = None,
+) -> tuple[LabelReport, list[Labelled]]:
+    """Labels of ``problems`` in their order. Problems that ``store`` has labels for are not labelled again, and of one
+    that was interrupted no finished rollout is drawn again. ``told(done, of)`` is called after each problem."""
+    cell = Cell("", seed, budget)
+    known: dict[str, Mapping[str, Any]] = dict(store.results(cell))
+    report = LabelReport()
+
+    async def work(problem: Problem) -> dict[str, Any]:
+        search = Search(
+            problem,
+            {POLICY: generator},
+            style,
+            task.reading,
+            sampling,
+            seed=seed,
+            segmenter=segmenter or Segmenter(),
+            ledger=Ledger(budget),
+            pool=store,
+        )
+
+        async def correct(node: Node) -> bool:
+            found = await search.answer(node)
+            return task.grade(problem, search.tree.solution(node), found.value if found else None).correct
+
+        rollouts = Rollouts(search, correct)
+        made = await method.annotate(rollouts)
+        charged = search.ledger.total_charged
+        return {
+            "labels": [each.record() for each in made],
+            "rollouts": rollouts.drawn,
+            "generated": charged.generated or 0,
+            "charged": asdict(charged),
+            "stopped": search.stopped,
+        }
+
+    def done(problem: Problem, record: dict[str, Any]) -> None:
+        store.put_result(cell, problem.id, record)
+        known[problem.id] = record
+        if told is not None:
+            told(len(known), len(problems))
+
+    def failed(problem: Problem, error: Exception) -> None:
+        store.put_failure(cell, problem.id, Failure("call", str(error)))
+        report.failures[problem.id] = str(error)
+
+    runner = Runner(work, done, failed, hungry=wants_more([generator]), survive=(CallFailed,), stopper=stopper)
+    await runner.run([p for p in problems if p.id not in known])
+    store.flush()
+    labels = [each for p in problems if p.id in known for each in report.add(known[p.id])]
+    return report, labels
+
+
+def write(path: Path, labels: Sequence[Labelled]) -> None:
+    """One JSON object per line, written whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(json.dumps(x.record(), ensure_ascii=False) + "\n" for x in labels), encoding="utf-8")
+    part.replace(path)
+
+
+__all__ = ["Annotator", "LabelReport", "label", "write"]
