@@ -157,3 +157,13 @@ def test_labels_need_references_and_a_known_method(tmp_path: Path) -> None:
     assert unknown.returncode == 2
     assert "did you mean omegaprm" in unknown.stderr
     assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_a_search_by_steps_reports_how_its_texts_divide(tmp_path: Path) -> None:
+    """The segmenter is detected from whole solutions, not from the steps that a search keeps apart."""
+    beam = "beam(n=4, width=2, verifier=data-flow)"
+    report = json.loads(thence("eval", "wordproblems", "-s", beam, "--limit", "8", "--json", cwd=tmp_path).stdout)
+    whole = json.loads(thence("eval", "wordproblems", "-s", "greedy", "--limit", "8", "--json", cwd=tmp_path).stdout)
+    assert report["segmenter"] == whole["segmenter"] == "line"
+    assert report["charged"]["prompt"] == whole["charged"]["prompt"], "a step pays for no prefix again"
+    assert report["spent"]["generated"] == report["charged"]["generated"]

@@ -157,7 +157,7 @@ async def evaluate(
         index, problem = item
         record, tree = outcome
         if index < TEXTS and tree:
-            texts[index] = str(tree[0]["text"])
+            texts[index] = _first_solution(tree)
         record |= {"session": session, "elapsed": round(time.monotonic() - started, 3)}
         if store is not None:
             store.put_result(cell, problem.id, record, tree)
@@ -198,13 +198,23 @@ def _segmenter(
         return known
     for index, problem in enumerate(problems[:TEXTS]):
         if store is not None and index not in texts and (rows := store.tree(cell, problem.id)):
-            texts[index] = str(rows[0]["text"])
+            texts[index] = _first_solution(rows)
     if not texts:
         return None
     spec = detect([texts[i] for i in sorted(texts)]).to_spec()
     if store is not None:
         store.remember(fact, spec)
     return spec
+
+
+def _first_solution(rows: list[dict[str, Any]]) -> str:
+    """The text of the first path that ended in a stored tree: one node, or the steps of a search."""
+    at = next((i for i, row in enumerate(rows) if row["kind"] == "finish"), 0)
+    parts: list[str] = []
+    while at >= 0:
+        parts.append(str(rows[at]["text"]))
+        at = rows[at]["parent"] - 1  # row i is node i + 1
+    return "".join(reversed(parts))
 
 
 def chosen_problems(task: Task, limit: int | None) -> list[Problem]:
