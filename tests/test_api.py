@@ -125,3 +125,20 @@ def test_the_books_equal_the_engines_own_counters_waste_included():
         booked = sum(getattr(r.spent, name) for r in reports)
         assert booked == getattr(generator.engine.counters, name) - value, name
     assert reports[1].spent.wasted > 0, "a vote that stops early wastes what ran ahead"
+
+
+def test_a_text_is_the_same_step_by_step_and_in_one_go():
+    """Each step goes on from the tokens of the one before it, so greedy steps make the greedy text, to the token."""
+    problems = thence.task("wordproblems").problems()[:12]
+    steps = 0
+    for problem in problems:
+        whole = thence.solve(problem, strategy="greedy")
+        beam = "beam(n=1, width=1, verifier=logprob, select=max)"
+        by_steps = thence.solve(problem, strategy=beam, prompt="cot", temperature=0)
+        assert by_steps.trace == whole.trace
+        path = by_steps.tree.path(by_steps.node)
+        assert sum((n.completion.ids for n in path), ()) == whole.node.completion.ids
+        assert sum((n.completion.logprobs for n in path), ()) == whole.node.completion.logprobs
+        assert by_steps.ledger.total_charged == whole.ledger.total_charged
+        steps += len(path)
+    assert steps > 2 * len(problems)
