@@ -14,6 +14,7 @@ from rich.text import Text
 
 from thence.core.budget import Charged, Spent
 from thence.core.clean import one_line, printable
+from thence.core.completion import Finish
 from thence.core.search import Result
 from thence.core.tree import Kind, Node, Tree
 
@@ -125,7 +126,9 @@ def _node_line(node: Node, indent: str, chosen: bool) -> Text:
         facts.append(str(node.kind))
     if node.multiplicity > 1:
         facts.append(f"x{node.multiplicity}")
-    facts += [f"{number(c.generated)} tokens", str(c.finish)]
+    facts.append(f"{number(c.generated)} tokens")
+    if c.finish is not Finish.STEP:
+        facts.append(str(c.finish))
     facts += [f"{name} {score.value:.3f}" for name, score in node.scores.items()]
     if node.found is not None:
         facts.append(f"answer {one_line(node.found.value, 40)}")

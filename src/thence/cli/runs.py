@@ -100,6 +100,7 @@ def show(
     seed: int | None = None,
     budget: str | None = None,
     limit: int = 20,
+    html: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Show a run (without arguments: the last one), or one problem's tree.
@@ -118,16 +119,20 @@ def show(
         In a comparison: which budget.
     limit
         How many problems to list.
+    html
+        With --problem: write its tree as one web page instead.
     json
         Print one JSON object.
     """
+    if html is not None and problem is None:
+        raise UsageError("--html writes one problem's tree; say which with --problem ID")
     path = run if run is not None else last_run()
     with RunView(path) as view:
         cells = [c for c in view.cells() if _wanted(c, arm, seed, budget)]
         if not cells:
             raise StoreError(f"{path} holds no result{' for this arm' if arm or seed is not None else ''} yet")
         if problem is not None:
-            _show_problem(view, cells, problem, json)
+            _show_problem(view, cells, problem, json, html)
         else:
             _show_run(view, cells, limit, json)
 
@@ -186,7 +191,7 @@ def _tokens(record: dict[str, Any]) -> str:
     return "unknown" if any(v is None for v in values) else number(sum(values))
 
 
-def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool) -> None:
+def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool, html: Path | None = None) -> None:
     found = False
     for cell in cells:
         record = view.results(cell).get(problem)
@@ -197,6 +202,9 @@ def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool) ->
         if json:
             print_json({"cell": [cell.arm, cell.seed, cell.budget], **record, "tree": rows})
             continue
+        if html is not None:
+            _write_page(html, view, cell, problem, record)
+            return
         out.print(plain(f"{problem}  {cell.arm or view.header.get('strategy', '')}  seed {cell.seed}", "bold"))
         if record.get("question"):
             out.print(plain(str(record["question"])))
@@ -206,6 +214,22 @@ def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool) ->
     if not found:
         known = list(view.results(cells[0]))[:3]
         raise UsageError(f"{view.path} has no result for problem {problem!r}; it has e.g. {', '.join(known)}")
+
+
+def _write_page(path: Path, view: RunView, cell: Cell, problem: str, record: dict[str, Any]) -> None:
+    from .page import page
+
+    facts = {
+        "question": str(record.get("question") or ""),
+        "strategy": f"{cell.arm or view.header.get('strategy', '')}, seed {cell.seed}",
+        "model": _model(view.header),
+        "answer": f"{record.get('answer')} ({_verdict(record)})",
+        "charged": f"{_tokens(record)} tokens",
+    }
+    shown = {name: text for name, text in facts.items() if text}
+    tree = Tree.from_record(view.tree(cell, problem) or [])
+    path.write_text(page(tree, title=problem, facts=shown, chosen=record.get("node")), encoding="utf-8")
+    out.print(plain(f"page {path}"))
 
 
 def export(
