@@ -31,6 +31,11 @@ GRIDS = {
     "confidence": ["confidence(n=5,by={mean,answer,min,delta})"],
     "beam": ["beam(n=6,width=3,verifier={logprob,agreement},select={max,vote})", "beam(n=4,keep=50%,verifier=logprob)"],
     "dvts": ["dvts(n=6,width=3,verifier=logprob,select={max,vote})"],
+    "mcts": [
+        "mcts(simulations=6,actions=2,verifier={logprob,agreement},mode={rollouts,moves})",
+        "mcts(simulations=6,actions=2,wave=4,prior=uniform,select=max,verifier=logprob)",
+    ],
+    "best-first": ["best-first(expansions=6,actions=2,verifier={logprob,agreement},order={best,depth,breadth})"],
     "best-of-n": ["best-of-n(n=5,verifier={logprob,agreement},select={max,vote})"],
 }
 REGISTERED = [name for grids in GRIDS.values() for grid in grids for name, _ in methods.strategies(grid)]

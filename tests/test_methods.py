@@ -48,7 +48,7 @@ def test_names_are_unique_within_their_kind() -> None:
 
 @pytest.mark.parametrize("row", methods.named("strategy").values(), ids=lambda row: row.name)
 def test_every_strategy_is_a_frozen_dataclass_that_has_needs(row: Method) -> None:
-    verified = row.name in ("best-of-n", "beam", "dvts")
+    verified = row.name in ("best-of-n", "beam", "dvts", "mcts", "best-first")
     text = f"{row.name}(verifier=agreement)" if verified else row.name
     made = methods.strategy(text)
     assert dataclasses.is_dataclass(made)
@@ -152,7 +152,7 @@ def test_strategies_get_their_parameters_with_their_types() -> None:
     ("text", "said"),
     [
         ("self-consistncy(n=4)", "did you mean self-consistency"),
-        ("zzz", "known are adaptive-consistency, beam, best-of-n"),
+        ("zzz", "known are adaptive-consistency, beam, best-first"),
         ("self-consistency(m=4)", "unknown parameter 'm'; "),
         ("self-consistency(wieght=prob)", "did you mean weight"),
         ("self-consistency(n=-1)", "n is -1; it must be at least 1"),

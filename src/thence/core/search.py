@@ -448,6 +448,16 @@ class Search:
                 return [node for node in drawn if not self._open(node)]
         return drawn
 
+    async def finish(self, node: Node, depth: int, *, cap: int | None = None) -> list[Node]:
+        """``node`` continued by at most ``depth`` single steps: its end, or nothing if it has none by then."""
+        for _ in range(depth):
+            if self.stopped or not (drawn := await self.steps(node, 1, cap=cap)):
+                break
+            node = drawn[0]
+            if self.ended(node):
+                return [node]
+        return []
+
     async def _draw_all(self, parents: Sequence[Node], n: int, sampling: Sampling, role: str) -> list[Node]:
         """``n`` steps of each parent as often as it is listed, each under the parent it was listed for."""
         unique = list({p.index: p for p in parents}.values())
@@ -485,6 +495,8 @@ class Search:
 
     def ended(self, node: Node) -> bool:
         """Whether nothing follows ``node``: its text ended, was cut, or holds the final answer."""
+        if node.parent is None:
+            return False
         if self.segmenter.kind is Cut.TOKENS and node.completion.finish is Finish.LENGTH:
             return False
         if node.completion.finish is not Finish.STEP:
