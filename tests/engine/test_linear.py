@@ -10,6 +10,15 @@ from thence.engine.linear import BAG_INPUTS, MIN_ROWS, Linear, bags, packable
 needs_packing = pytest.mark.skipif(not packable(torch.float32), reason="this torch has no packed float32 products")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The engine's number for tiny models: `Trunk` checks the bits under the number it will run with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_a_bag_is_a_weighted_sum_of_the_rows_it_names() -> None:
     table = torch.arange(12.0).view(4, 3)
     index, starts = torch.tensor([0, 2, 3, 3, 1]), torch.tensor([0, 3])
