@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from .errors import UsageError
-from .search import AnswerClass, Result, Search, Vote
+from .search import AnswerClass, Result, Search, Verifier, Vote
 from .tree import Node
 
 CLOSE = 1e-12
@@ -78,15 +78,16 @@ Select = Literal["max", "vote"]
 
 
 async def select(
-    search: Search, nodes: Sequence[Node], values: Sequence[float], how: Select, name: str, notes: Sequence[str] = ()
+    search: Search, nodes: Sequence[Node], verifier: Verifier, how: Select, name: str, notes: Sequence[str] = ()
 ) -> Result:
-    """The result of solutions with a verifier's ``values``: the largest (``max``, best-of-N), or a vote in which
-    they are weights (``vote``), answered by the best solution of the winning class (Uesato et al. 2022,
-    arXiv:2211.14275). ``name`` is who gave the values, for the error when a weight is negative."""
+    """The result of solutions that ``verifier`` scores: the one it likes most (``max``, best-of-N), or a vote in which
+    its values are weights (``vote``), answered by the best solution of the winning class (Uesato et al. 2022,
+    arXiv:2211.14275). ``name`` is the strategy, for the error when a weight is negative."""
+    values = [s.value for s in await search.score(nodes, verifier)] if nodes else []
     if how == "max":
         return await pick(search, nodes, values, notes)
     if any(v < 0 for v in values):
-        raise UsageError(f"{name} gives negative scores, which cannot weigh votes; use select=max")
+        raise UsageError(f"{name}: {verifier.name} gives negative scores, which cannot weigh votes; use select=max")
     worth = {n.index: v for n, v in zip(nodes, values, strict=True)}
     classes = await search.classes(nodes)
     result = elect(search, classes, len(nodes), lambda c: sum(worth[n.index] for n in c.nodes), notes)

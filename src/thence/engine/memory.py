@@ -36,7 +36,7 @@ class Memory:
     def __init__(self, trunk: Trunk, store: Store, counters: Counters, slots: int, *, exact: bool) -> None:
         self.trunk, self.store, self.counters, self.slots = trunk, store, counters, slots
         self.narrowest = MIN_ROWS if exact else 1
-        self.least = 1 if trunk.alone else self.narrowest
+        self.least = 1 if trunk.thin else self.narrowest
         shape, device, dtype = trunk.shape, trunk.device, trunk.dtype
         self.prefix = Buffers.make(shape, self.bucket(1), ALIGN, dtype, device)
         self.suffix = Pages.make(shape, self.bucket(1), 2, dtype, device)
@@ -214,7 +214,7 @@ class Memory:
             self.prefix = self.prefix.resized(self.trunk.shape, self.prefix.places, longest)
         if 2 * self.prefix.length <= 3 * prefix:
             prefix = self.prefix.length
-        short = self.trunk.alone and prefix <= CHAIN and groups is None
+        short = self.trunk.thin and prefix <= CHAIN and groups is None
         reach = self._bags(tile_of, prefix) if short else self._tiles(tile_of, tiles, groups)
         plan = DecodePlan(m, prefix, reach, [], self._zero, self._zero, self._zero)
         if groups is not None:

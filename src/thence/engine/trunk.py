@@ -82,7 +82,6 @@ class Trunk:
         if self.thin and not self._thin_agrees():
             self.thin = False
             self._read(weights)
-        self.alone = self.thin
         angles = torch.outer(torch.arange(shape.context + 1).float(), checkpoint.inv_freq.cpu())
         cos, sin = angles.cos() * checkpoint.rope_scale, angles.sin() * checkpoint.rope_scale
         if self.complex_rope:

@@ -3,7 +3,7 @@
 Draw n first steps, score them, keep the best n / width, draw ``width`` next steps of each, and so on until every path
 has ended; then choose among the ended paths as best-of-N does. Keeping n / 4 of n candidates is Hung-yi Lee's "top
 25 %". With exact values and independent draws a beam covers the right answer at least as often as best-of-N at the same
-n (a martingale argument; tests/strategies/test_beam.py): what a beam loses to best-of-N is the verifier's error.
+n (a martingale argument; tests/worlds/test_search_in_worlds.py): what a beam loses to it is the verifier's error.
 
 Differs from public implementations on purpose: candidates are ranked by the verifier's own aggregation and not always
 by the last score; a path that ended is set aside and neither refilled with duplicates nor takes a place from the
@@ -64,8 +64,7 @@ class Beam:
             order = best_first(search, live, values)
             going_on = [live[i] for i in order[: self.kept([values[i] for i in order])]]
             live = await search.steps(going_on, min(self.width, self.n), cap=self.step_tokens)
-        values = [s.value for s in await search.score(ended, self.verifier)] if ended else []
-        return await select(search, ended, values, self.select, f"beam: {self.verifier.name}")
+        return await select(search, ended, self.verifier, self.select, "beam")
 
     def kept(self, values: Sequence[float]) -> int:
         """How many candidates go on; ``values`` are sorted, largest first."""

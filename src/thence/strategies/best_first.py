@@ -84,8 +84,7 @@ class BestFirst:
         if unexpanded and all([await search.answer(node) is None for node in ended]):
             best = _ranked(search, unexpanded, worth)[0]
             ended += await search.finish(best, self.depth - level[best.index], cap=self.step_tokens)
-        values = [s.value for s in await search.score(ended, self.verifier)] if ended else []
-        return await select(search, ended, values, self.select, f"best-first: {self.verifier.name}")
+        return await select(search, ended, self.verifier, self.select, "best-first")
 
     def _front(self, search: Search, front: list[Node], fresh: list[Node], worth: Mapping[int, float]) -> list[Node]:
         """The open states after an expansion, the next one first."""

@@ -41,5 +41,4 @@ class BestOfN:
         nodes = await search.expand(n=self.n)
         for node in nodes:
             await search.answer(node)
-        values = [s.value for s in await search.score(nodes, self.verifier)]
-        return await select(search, nodes, values, self.select, f"best-of-n: {self.verifier.name}")
+        return await select(search, nodes, self.verifier, self.select, "best-of-n")

@@ -8,7 +8,6 @@ best candidate has ended; candidates that ended in earlier rounds are handed in,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
@@ -51,16 +50,11 @@ class DiverseTreeSearch:
             best: list[Node] = []
             for tree in trees:
                 ended += [node for node in tree if search.ended(node)]
-                top = tree[best_first(search, tree, await self._values(search, tree))[0]]
+                top = tree[best_first(search, tree, [s.value for s in await search.score(tree, self.verifier)])[0]]
                 if not search.ended(top):
                     best.append(top)
             if not best:
                 break
             drawn = await search.steps(best, self.width, cap=self.step_tokens)
             trees = [drawn[i : i + self.width] for i in range(0, len(drawn), self.width)]
-        return await select(
-            search, ended, await self._values(search, ended), self.select, f"dvts: {self.verifier.name}"
-        )
-
-    async def _values(self, search: Search, nodes: Sequence[Node]) -> list[float]:
-        return [s.value for s in await search.score(nodes, self.verifier)]
+        return await select(search, ended, self.verifier, self.select, "dvts")

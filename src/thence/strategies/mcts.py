@@ -129,8 +129,7 @@ class Mcts:
         ended = [s.node for s in root.walk() if s.ended for _ in range(s.draws)]
         if all([await search.answer(node) is None for node in ended]):
             ended += await self._completed(search, root)
-        values = [s.value for s in await search.score(ended, self.verifier)] if ended else []
-        return await select(search, ended, values, self.select, f"mcts: {self.verifier.name}")
+        return await select(search, ended, self.verifier, self.select, "mcts")
 
     async def move(self, search: Search, state: State) -> State:
         """The state where most visited children lead, with ``simulations`` before each move."""

@@ -9,7 +9,7 @@ pieces.
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,9 +120,9 @@ class Table(World):
     def squares(self, problem: Problem) -> dict[str | None, float]:
         """For each answer the sum of squared probabilities of its texts, normalised: what votes weighted by the
         probability of the text estimate."""
-        sums: Counter[str | None] = Counter()
+        sums: defaultdict[str | None, float] = defaultdict(float)
         for text, p in self.solutions(problem):
-            sums[self.read(text).answer] += p * p  # type: ignore[assignment]
+            sums[self.read(text).answer] += p * p
         return {answer: s / sum(sums.values()) for answer, s in sums.items()}
 
 
