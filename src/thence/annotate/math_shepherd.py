@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thence.core.errors import UsageError
+from thence.core.errors import check_counts
 from thence.core.labels import Label, Labelled, Source
 from thence.core.scores import Meaning
 
@@ -24,9 +24,7 @@ class MathShepherd:
     solutions: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("n", "solutions"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"math-shepherd: {name} is {getattr(self, name)}; it must be at least 1")
+        check_counts("math-shepherd", n=self.n, solutions=self.solutions)
 
     async def annotate(self, rollouts: Rollouts) -> list[Labelled]:
         """Sample solutions and label each; equal ones are labelled once, ones that were cut not at all."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.labels import Label, Labelled
 from thence.core.tree import Node
 
@@ -53,9 +53,7 @@ class OmegaPRM:
     c: float = 0.125
 
     def __post_init__(self) -> None:
-        for name in ("k", "searches", "length"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"omegaprm: {name} is {getattr(self, name)}; it must be at least 1")
+        check_counts("omegaprm", k=self.k, searches=self.searches, length=self.length)
         for name in ("alpha", "beta"):
             if not 0 < getattr(self, name) <= 1:
                 raise UsageError(f"omegaprm: {name} is {getattr(self, name)}; it must be above 0 and at most 1")

@@ -53,3 +53,17 @@ class CallFailed(ThenceError, RuntimeError):
     def __init__(self, text: str, kind: str = "") -> None:
         super().__init__(text)
         self.kind = kind
+
+
+def check_counts(what: str, least: int = 1, /, **counts: int) -> None:
+    """UsageError unless every one of the ``counts`` of ``what`` is at least ``least``."""
+    for name, count in counts.items():
+        if count < least:
+            raise UsageError(f"{what}: {name} is {count}; it must be at least {least}")
+
+
+def check_shares(what: str, /, **shares: float) -> None:
+    """UsageError unless every one of the ``shares`` of ``what`` is in [0, 1]."""
+    for name, share in shares.items():
+        if not 0.0 <= share <= 1.0:
+            raise UsageError(f"{what}: {name} is {share}; it must be between 0 and 1")

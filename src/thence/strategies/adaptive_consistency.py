@@ -18,7 +18,7 @@ from math import comb
 from typing import Literal
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search
 from thence.core.tree import Node
 from thence.core.votes import elect
@@ -38,8 +38,7 @@ class AdaptiveConsistency:
     order: Literal["seed", "arrival"] = "seed"
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UsageError(f"adaptive-consistency: n is {self.n}; it must be at least 1")
+        check_counts("adaptive-consistency", n=self.n)
         if not 0.5 < self.confidence < 1.0:
             raise UsageError(f"adaptive-consistency: confidence is {self.confidence}; it must be between .5 and 1")
         if self.ahead < 0:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Node
 from thence.core.votes import Select, best_first, select
@@ -39,9 +39,7 @@ class Beam:
     select: Select = "vote"
 
     def __post_init__(self) -> None:
-        for name in ("n", "width", "depth", "step_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"beam: {name} is {getattr(self, name)}; it must be at least 1")
+        check_counts("beam", n=self.n, width=self.width, depth=self.depth, step_tokens=self.step_tokens)
         if self.keep is None and self.n % self.width:
             raise UsageError(f"beam: n={self.n} is no multiple of width={self.width}; change one, or give keep")
         self.kept([1.0])

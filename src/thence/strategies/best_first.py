@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Node
 from thence.core.votes import Select, best_first, select
@@ -48,9 +48,14 @@ class BestFirst:
     step_tokens: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("expansions", "actions", "keep", "depth", "step_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"best-first: {name} is {getattr(self, name)}; it must be at least 1")
+        check_counts(
+            "best-first",
+            expansions=self.expansions,
+            actions=self.actions,
+            keep=self.keep,
+            depth=self.depth,
+            step_tokens=self.step_tokens,
+        )
         if self.threshold and self.order != "depth":
             raise UsageError(f"best-first: threshold is for order=depth, and order is {self.order}; leave one out")
 

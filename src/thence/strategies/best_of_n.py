@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import check_counts
 from thence.core.search import Result, Search, Verifier
 from thence.core.votes import Select, select
 
@@ -23,8 +23,7 @@ class BestOfN:
     select: Select = "max"
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UsageError(f"best-of-n: n is {self.n}; it must be at least 1")
+        check_counts("best-of-n", n=self.n)
 
     @property
     def width(self) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import check_counts
 from thence.core.search import Result, Search
 from thence.core.tree import Node
 from thence.core.votes import pick
@@ -29,8 +29,7 @@ class ConfidenceSelection:
     by: By = "mean"
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UsageError(f"confidence: n is {self.n}; it must be at least 1")
+        check_counts("confidence", n=self.n)
 
     @property
     def width(self) -> int:

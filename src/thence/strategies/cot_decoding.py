@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from thence.core.completion import Ability, Sampling
-from thence.core.errors import CallFailed, UsageError
+from thence.core.errors import CallFailed
 from thence.core.search import Result, Search
 from thence.core.tree import Found, Node
 from thence.core.votes import elect, pick
@@ -34,8 +34,7 @@ class CoTDecoding:
     default_prompt = "bare"
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise UsageError(f"cot-decoding: k is {self.k}; it must be at least 1")
+        check_counts("cot-decoding", k=self.k)
 
     @property
     def width(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Node
 from thence.core.votes import Select, best_first, select
@@ -29,9 +29,7 @@ class DiverseTreeSearch:
     select: Select = "vote"
 
     def __post_init__(self) -> None:
-        for name in ("n", "width", "depth", "step_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"dvts: {name} is {getattr(self, name)}; it must be at least 1")
+        check_counts("dvts", n=self.n, width=self.width, depth=self.depth, step_tokens=self.step_tokens)
         if self.n % self.width:
             raise UsageError(f"dvts: n={self.n} is no multiple of width={self.width}; change one")
 

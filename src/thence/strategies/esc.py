@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search
 from thence.core.tree import Node
 from thence.core.votes import elect
@@ -26,8 +26,7 @@ class EarlyStoppingConsistency:
     window: int = 5
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UsageError(f"esc: n is {self.n}; it must be at least 1")
+        check_counts("esc", n=self.n)
         if not 1 <= self.window <= self.n:
             raise UsageError(f"esc: window is {self.window}; it must be between 1 and n = {self.n}")
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Node
 from thence.core.votes import Select, select
@@ -106,9 +106,14 @@ class Mcts:
     step_tokens: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("simulations", "actions", "depth", "wave", "step_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"mcts: {name} is {getattr(self, name)}; it must be at least 1")
+        check_counts(
+            "mcts",
+            simulations=self.simulations,
+            actions=self.actions,
+            depth=self.depth,
+            wave=self.wave,
+            step_tokens=self.step_tokens,
+        )
         if not (math.isfinite(self.c) and self.c >= 0):
             raise UsageError(f"mcts: c is {self.c}; it must be 0 or more")
 

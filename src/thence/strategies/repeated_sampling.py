@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import check_counts
 from thence.core.search import Result, Search
 
 
@@ -20,8 +20,7 @@ class RepeatedSampling:
     n: int = 16
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UsageError(f"repeated-sampling: n is {self.n}; it must be at least 1")
+        check_counts("repeated-sampling", n=self.n)
 
     @property
     def width(self) -> int:

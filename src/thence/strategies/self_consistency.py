@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thence.core.completion import Ability
-from thence.core.errors import UsageError
+from thence.core.errors import check_counts
 from thence.core.search import AnswerClass, Result, Search
 from thence.core.tree import Node
 from thence.core.votes import elect
@@ -34,8 +34,7 @@ class SelfConsistency:
     aggregate: Literal["sum", "avg"] = "sum"
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UsageError(f"self-consistency: n is {self.n}; it must be at least 1")
+        check_counts("self-consistency", n=self.n)
 
     @property
     def width(self) -> int:

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import ClassVar, Literal, cast
 
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts, check_shares
 from thence.core.problem import Problem
 from thence.core.seeds import derive
 
-from .world import At, Moves, World, check_count, check_share
+from .world import At, Moves, World
 
 Draws = Literal["samples", "subset"]
 NORMAL = NormalDist()
@@ -49,8 +49,8 @@ class Branches(World):
     name: ClassVar[str] = "branches"
 
     def __post_init__(self) -> None:
-        check_count(self.name, 1, depth=self.depth, branching=self.branching, wrong=self.wrong, size=self.size)
-        check_share(self.name, right_share=self.right_share)
+        check_counts(self.name, 1, depth=self.depth, branching=self.branching, wrong=self.wrong, size=self.size)
+        check_shares(self.name, right_share=self.right_share)
         if self.wrong > 89 or self.branching**self.depth > 1_000_000:
             raise UsageError(
                 f"branches: {self.wrong} wrong answers or {self.branching}^{self.depth} leaves are too many; "

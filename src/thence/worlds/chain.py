@@ -23,9 +23,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import ClassVar
 
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts, check_shares
 
-from .world import Moves, World, check_count, check_share
+from .world import Moves, World
 
 
 class State(StrEnum):
@@ -54,9 +54,9 @@ class Chain(World):
     name: ClassVar[str] = "chain"
 
     def __post_init__(self) -> None:
-        check_count(self.name, 1, steps=self.steps, wrong=self.wrong, wordings=self.wordings, size=self.size)
-        check_share(self.name, slip=self.slip, fatal=self.fatal, recover=self.recover, relapse=self.relapse)
-        check_share(self.name, guess=self.guess)
+        check_counts(self.name, 1, steps=self.steps, wrong=self.wrong, wordings=self.wordings, size=self.size)
+        check_shares(self.name, slip=self.slip, fatal=self.fatal, recover=self.recover, relapse=self.relapse)
+        check_shares(self.name, guess=self.guess)
         if self.slip + self.fatal > 1 or self.recover + self.relapse > 1:
             raise UsageError("chain: slip + fatal and recover + relapse must each be at most 1")
         if self.wrong > 89:

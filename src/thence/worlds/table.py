@@ -16,10 +16,10 @@ from functools import cached_property
 from typing import ClassVar
 
 from thence.core.completion import Sampling
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.problem import Problem
 
-from .world import Moves, World, check_count
+from .world import Moves, World
 
 Rows = tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
 
@@ -47,7 +47,7 @@ class Table(World):
     name: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
-        check_count(self.name, 1, size=self.size)
+        check_counts(self.name, 1, size=self.size)
         for before, law in self.rows:
             if abs(sum(p for _, p in law) - 1.0) > 1e-9 or min(p for _, p in law) < 0:
                 raise UsageError(f"table: the row {before!r} is no law; its numbers must sum to 1")

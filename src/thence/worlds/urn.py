@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.core.problem import Problem
 from thence.core.seeds import derive
 
-from .world import Moves, World, check_count
+from .world import Moves, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Beta:
     def __post_init__(self) -> None:
         if not (self.alpha > 0 and self.beta > 0):
             raise UsageError(f"urn: Beta({self.alpha}, {self.beta}) is no law; both numbers must be above 0")
-        check_count("urn", 1, wrong=self.wrong)
+        check_counts("urn", 1, wrong=self.wrong)
 
     def draw(self, seed: int) -> tuple[float, ...]:
         """One problem's law of answers."""
@@ -82,7 +82,7 @@ class Urn(World):
     name: ClassVar[str] = "urn"
 
     def __post_init__(self) -> None:
-        check_count(self.name, 1, size=self.size)
+        check_counts(self.name, 1, size=self.size)
         if not self.strata:
             raise UsageError("urn: there are no strata; give at least one")
 

@@ -327,17 +327,3 @@ class World(ABC):
                     yield from walk(self.then(place, piece), text + piece, chance * p)
 
         return walk(self.read(begun), "", 1.0)
-
-
-def check_share(world: str, **shares: float) -> None:
-    """UsageError unless every share is in [0, 1]."""
-    for name, share in shares.items():
-        if not 0.0 <= share <= 1.0:
-            raise UsageError(f"{world}: {name} is {share}; it must be between 0 and 1")
-
-
-def check_count(world: str, least: int, **counts: int) -> None:
-    """UsageError unless every count is at least ``least``."""
-    for name, count in counts.items():
-        if count < least:
-            raise UsageError(f"{world}: {name} is {count}; it must be at least {least}")
