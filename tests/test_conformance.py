@@ -36,7 +36,39 @@ GRIDS = {
         "mcts(simulations=6,actions=2,wave=4,prior=uniform,select=max,verifier=logprob)",
     ],
     "best-first": ["best-first(expansions=6,actions=2,verifier={logprob,agreement},order={best,depth,breadth})"],
-    "best-of-n": ["best-of-n(n=5,verifier={logprob,agreement},select={max,vote})"],
+    "self-refine": ["self-refine(rounds=2,stop={critic,never})", "self-refine(critic=off)"],
+    "revisions": [
+        "revisions(chains=2,length=3)",
+        "revisions(chains=2,length=3,verifier=logprob,choose={hierarchical,flat})",
+    ],
+    "critic-guided": [
+        "critic-guided(verifier={logprob,agreement},expansions=6,actions=2,threshold=0.9,critic={model,random,off})"
+    ],
+    "compute-optimal": [
+        "compute-optimal(probes=2,samples=6,verifier=logprob)",
+        'compute-optimal(probes=2,easy="self-consistency(n=3)",hard="beam(n=4,width=2,verifier=logprob)")',
+    ],
+    "budget-forcing": ["budget-forcing(limit=100)"],
+    "convergence-exit": ["convergence-exit(every=100,patience=1)"],
+    "bayes-adaptive": [
+        "bayes-adaptive(n=6)",
+        "bayes-adaptive(n=6,price=0.0001)",
+        "bayes-adaptive(n=5,verifier={logprob,agreement})",
+    ],
+    "lookahead": ["lookahead(n=4,width=2,k={0,2},verifier={logprob,agreement})"],
+    "particle-filtering": [
+        "particle-filtering(n=4,weight={odds,score,ratio},select={max,vote},verifier={logprob,agreement})",
+        "particle-filtering(n=4,resample=multinomial,verifier=logprob)",
+    ],
+    "stepwise-acceptance": ["stepwise-acceptance(verifier=logprob,threshold={0,0.6,0.99},retries=1,draws=8)"],
+    "entropy-branching": ["entropy-branching(n=5,points=2,where={entropy,margin,uniform,random})"],
+    "self-eval-beam": ["self-eval-beam(n=4,width=2,verifier={logprob,agreement},select={max,vote})"],
+    "rap": ["rap(iterations=5,actions=2,verifier={logprob,agreement},select={max,vote})"],
+    "rstar": ["rstar(rollouts=3,depth=3,thoughts=1,questions=1,votes=3,masks={0,2})"],
+    "best-of-n": [
+        "best-of-n(n=5,verifier={logprob,agreement},select={max,vote})",
+        'best-of-n(n=3,verifier=logprob,inner="self-refine(rounds=1)")',
+    ],
 }
 REGISTERED = [name for grids in GRIDS.values() for grid in grids for name, _ in methods.strategies(grid)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +49,9 @@ def test_names_are_unique_within_their_kind() -> None:
 
 @pytest.mark.parametrize("row", methods.named("strategy").values(), ids=lambda row: row.name)
 def test_every_strategy_is_a_frozen_dataclass_that_has_needs(row: Method) -> None:
-    verified = row.name in ("best-of-n", "beam", "dvts", "mcts", "best-first")
-    text = f"{row.name}(verifier=agreement)" if verified else row.name
-    made = methods.strategy(text)
+    parameters = inspect.signature(landed(row)).parameters  # type: ignore[arg-type]
+    needed = "verifier" in parameters and parameters["verifier"].default is inspect.Parameter.empty
+    made = methods.strategy(f"{row.name}(verifier=logprob)" if needed else row.name)
     assert dataclasses.is_dataclass(made)
     assert isinstance(made.needs, frozenset)
     name = dataclasses.fields(made)[0].name if dataclasses.fields(made) else "n"
@@ -152,7 +153,7 @@ def test_strategies_get_their_parameters_with_their_types() -> None:
     ("text", "said"),
     [
         ("self-consistncy(n=4)", "did you mean self-consistency"),
-        ("zzz", "known are adaptive-consistency, beam, best-first"),
+        ("zzz", "known are adaptive-consistency, bayes-adaptive, beam"),
         ("self-consistency(m=4)", "unknown parameter 'm'; "),
         ("self-consistency(wieght=prob)", "did you mean weight"),
         ("self-consistency(n=-1)", "n is -1; it must be at least 1"),
@@ -161,8 +162,8 @@ def test_strategies_get_their_parameters_with_their_types() -> None:
         ("self-consistency(n=)", "n is ''"),
         ("self-consistency(weight=heavy)", "must be one of count, prob, prob-norm, confidence"),
         ("best-of-n(n=4)", "best-of-n needs verifier=…"),
-        ("best-of-n(verifier=prm:some/path)", "process reward models come with a later version"),
-        ("best-of-n(verifier=orm:x)", "outcome reward models come with a later version"),
+        ("best-of-n(verifier=prm:some/path)", "some/path (there is no such directory) has no verifier.json"),
+        ("best-of-n(verifier=orm:x)", "x (there is no such directory) has no verifier.json"),
         ("best-of-n(verifier=agrement)", "did you mean agreement"),
         ("best-of-n(verifier=judge)", "is not complete"),
         ("best-of-n(verifier=judge:NAME)", "is not NAME@URL"),
@@ -278,5 +279,5 @@ def test_the_table_is_plain_json() -> None:
         pytest.skip(f"{error.name} is not there yet")
     assert [(r["kind"], r["name"]) for r in rows] == [(m.kind, m.name) for m in METHODS]
     by_name = {r["name"]: r["parameters"] for r in rows if r["kind"] == "strategy"}
-    assert by_name["self-consistency"] == {"n": 16, "weight": "count", "aggregate": "sum"}
+    assert by_name["self-consistency"] == {"n": 16, "weight": "count", "aggregate": "sum", "inner": None}
     assert by_name["best-of-n"]["verifier"] is None

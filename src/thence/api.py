@@ -6,7 +6,7 @@ Loaded models are kept, by everything that decides what they are, until ``unload
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -229,7 +229,15 @@ async def asolve(
     )
 
 
-async def solve_ready(ready: Setup, problem: Problem, *, budget: int | None, seed: int, reading: Reading) -> Result:
+async def solve_ready(
+    ready: Setup,
+    problem: Problem,
+    *,
+    budget: int | None,
+    seed: int,
+    reading: Reading,
+    roles: Mapping[str, Generator] | None = None,
+) -> Result:
     """Answer one problem with what ``setup`` made."""
     check_words(ready, problem)
     return await _solve(
@@ -241,6 +249,7 @@ async def solve_ready(ready: Setup, problem: Problem, *, budget: int | None, see
         sampling=ready.sampling,
         seed=seed,
         budget=budget,
+        roles=roles,
     )
 
 

@@ -525,12 +525,13 @@ async def failed_calls_are_never_answers(strategy: Factory) -> None:
 
 @_law
 async def natural_end_ends_a_path(strategy: Factory) -> None:
-    """A text that the model ended is not continued as solution text."""
+    """A text that the model ended is not continued as solution text, unless a method forced more text first."""
     for world, problem, seed, where in _cases():
         result = await _solve(strategy(), world.make(), problem, world, seed=seed)
         for node in _solutions(result):
-            above = result.tree.path(node)[:-1]
-            ended = any(n.completion.finish is Finish.EOS for n in above)
+            path = result.tree.path(node)
+            following = zip(path, path[1:], strict=False)
+            ended = any(n.completion.finish is Finish.EOS and m.origin is not Origin.FORCED for n, m in following)
             _demand(not ended, f"a text that had ended was continued {where}")
 
 
@@ -568,8 +569,9 @@ class _Plain:
 
 
 def _with_one(made: Strategy) -> Strategy | None:
-    """The strategy with n = 1 (and its window or width, where they must not be larger); None if it has no n."""
-    if "n" not in getattr(made, "__dataclass_fields__", ()):
+    """The strategy with n = 1 (and its window or width, where they must not be larger); None if it has no n, or if one
+    of its n is a whole inner strategy."""
+    if "n" not in getattr(made, "__dataclass_fields__", ()) or getattr(made, "inner", None) is not None:
         return None
     for more in ({}, {"window": 1}, {"width": 1}):
         try:

@@ -120,6 +120,96 @@ METHODS: tuple[Method, ...] = (
         "tree of thoughts: the most valued open state is expanded next",
         "2305.10601",
     ),
+    _row(
+        "strategy",
+        "lookahead",
+        "strategies.lookahead:Lookahead",
+        "step beam that judges a step by where k greedy steps lead",
+        "2408.03314",
+    ),
+    _row(
+        "strategy",
+        "particle-filtering",
+        "strategies.particle_filtering:ParticleFiltering",
+        "particles redrawn in proportion to a verifier's odds at every step",
+        "2502.01618",
+    ),
+    _row(
+        "strategy",
+        "stepwise-acceptance",
+        "strategies.stepwise_acceptance:StepwiseAcceptance",
+        "a step goes on only if accepted, else again, else back",
+        "2504.07891",
+    ),
+    _row(
+        "strategy",
+        "entropy-branching",
+        "strategies.entropy_branching:EntropyBranching",
+        "further paths start where one chain was least certain",
+        "2506.01939",
+    ),
+    _row(
+        "strategy",
+        "self-eval-beam",
+        "strategies.self_eval_beam:SelfEvalBeam",
+        "stochastic beam by the model's probability times an evaluation",
+        "2305.00633",
+    ),
+    _row("strategy", "rap", "strategies.rap:Rap", "UCT over steps by usefulness times confidence", "2305.14992"),
+    _row(
+        "strategy",
+        "rstar",
+        "strategies.rstar:RStar",
+        "five actions without a reward model, then agreement with a second model",
+        "2408.06195",
+    ),
+    _row(
+        "strategy",
+        "self-refine",
+        "strategies.self_refine:SelfRefine",
+        "review and improve its own answer",
+        "2310.01798",
+    ),
+    _row(
+        "strategy",
+        "revisions",
+        "strategies.revisions:Revisions",
+        "chains of revised solutions; the best of each chain, then of all",
+        "2408.03314",
+    ),
+    _row(
+        "strategy",
+        "critic-guided",
+        "strategies.critic_guided:CriticGuided",
+        "where no next step is good, a critique and one more try",
+    ),
+    _row(
+        "strategy",
+        "budget-forcing",
+        "strategies.budget_forcing:BudgetForcing",
+        "at most, or at least, so much thinking",
+        "2501.19393",
+    ),
+    _row(
+        "strategy",
+        "convergence-exit",
+        "strategies.convergence_exit:ConvergenceExit",
+        "stop when a forced answer has settled",
+        "2412.20993",
+    ),
+    _row(
+        "strategy",
+        "compute-optimal",
+        "strategies.compute_optimal:ComputeOptimal",
+        "probe the difficulty, then choose the strategy",
+        "2408.03314",
+    ),
+    _row(
+        "strategy",
+        "bayes-adaptive",
+        "strategies.bayes:BayesAdaptive",
+        "vote that samples while one more is worth its price (Bayes)",
+    ),
     _row("prompt", "bare", "prompts.styles:Bare", "the question alone"),
     _row("prompt", "direct", "prompts.styles:Direct", "only the answer"),
     _row("prompt", "cot", "prompts.styles:ChainOfThought", "think step by step, one call", "2205.11916"),
@@ -148,13 +238,55 @@ METHODS: tuple[Method, ...] = (
     _row("verifier", "logprob", "verifiers.basic:LogProb", "probability per token of the text"),
     _row("verifier", "agreement", "verifiers.basic:Agreement", "share of samples with the same answer", "2203.11171"),
     _row("verifier", "data-flow", "verifiers.data_flow:DataFlow", "every number traced to the question; no tokens"),
+    _row(
+        "verifier",
+        "mixed",
+        "verifiers.mixed:Mixed",
+        "another verifier mixed with the policy's probability of each step",
+        "2305.00633",
+    ),
     _row("verifier", "judge", "verifiers.judge:Judge", "judge:NAME@URL, a model asked for a number"),
+    _row("verifier", "prm", "verifiers.learned:load", "prm:PATH, a number per step by a trained model", "2305.20050"),
+    _row("verifier", "orm", "verifiers.learned:load", "orm:PATH, a number per solution", "2110.14168"),
+    _row("verifier", "value", "verifiers.learned:load", "value:PATH, P(right in the end) per step", "2309.17179"),
+    _row(
+        "verifier", "head", "verifiers.shared_head:load_shared", "head:PATH, on the generator's own states; no tokens"
+    ),
+    _row("verifier", "dpo", "verifiers.implicit:load_implicit", "dpo:PATH, a reward hidden in a model", "2305.18290"),
+    _row("verifier", "simpo", "verifiers.implicit:load_implicit", "simpo:PATH, mean log-probability", "2405.14734"),
+    _row("verifier", "genrm", "verifiers.learned:load", "genrm:PATH, p(Yes) after a question", "2408.15240"),
+    _row("verifier", "minos", "verifiers.learned:load", "minos:PATH, a head trained after critiques", "2406.14024"),
     _row(
         "annotator",
         "math-shepherd",
         "annotate.math_shepherd:MathShepherd",
         "values every step of sampled solutions by completing it",
         "2312.08935",
+    ),
+    _row(
+        "annotator",
+        "mips",
+        "annotate.mips:Mips",
+        "values steps by completions, also by another model's; read by any aggregate",
+        "2402.02658",
+    ),
+    _row("annotator", "exact", "annotate.exact:Exact", "the truth of every step, where the task knows it"),
+    _row(
+        "annotator",
+        "tree-values",
+        "annotate.tree_values:TreeValues",
+        "grades of an MCTS tree's leaves, backed up",
+        "2309.17179",
+    ),
+    _row(
+        "annotator",
+        "diverse",
+        "annotate.diverse:Diverse",
+        "compares steps with those of right solutions in a pool",
+        "2206.02336",
+    ),
+    _row(
+        "annotator", "why", "annotate.why:Why", "the fatal step of each wrong solution, by rollouts where they decide"
     ),
     _row(
         "annotator",
@@ -165,6 +297,20 @@ METHODS: tuple[Method, ...] = (
     ),
     _row("task", "wordproblems", "tasks.wordproblems_task:WordProblemsTask", "built-in word problems of known truth"),
     _row("task", "gsm8k", "tasks.gsm8k:Gsm8k", "grade-school mathematics; file=PATH or the hub", "2110.14168"),
+    _row(
+        "task",
+        "big-bench-mistake",
+        "tasks.big_bench_mistake:BigBenchMistake",
+        "given solutions with their first mistake marked; file=PATH or a folder, subset=NAME",
+        "2311.08516",
+    ),
+    _row(
+        "task",
+        "mr-gsm8k",
+        "tasks.mr_gsm8k:MrGsm8k",
+        "given GSM8K solutions with their first wrong step; file=PATH",
+        "2312.17080",
+    ),
     _row("task", "jsonl", "tasks.jsonl:Jsonl", "your own file; columns named by question=, answer=, id="),
     _row("model", "acorn", "generators.local:load_local", "the embedded model"),
     _row("model", "hf", "generators.local:load_local", "hf:NAME_OR_PATH, any causal model in process"),
@@ -173,7 +319,7 @@ METHODS: tuple[Method, ...] = (
 )
 ACORN = Path(__file__).parent / "acorn"
 TABLES = (".jsonl", ".json", ".csv", ".gz")
-LATER = {"prm": "process reward models", "orm": "outcome reward models"}
+LEARNED = ("prm", "orm", "value", "head", "dpo", "simpo", "genrm", "minos")
 
 
 def named(kind: str) -> dict[str, Method]:
@@ -343,6 +489,8 @@ def convert(value: str, hint: Any, what: str) -> Any:
             raise UsageError(f"{what} is {value!r}; it must be {'a whole' if hint is int else 'a'} number") from None
     if hint is Verifier:
         return verifier(value)
+    if hint is Strategy:
+        return strategy(value)
     if hint is str or hint is Any:
         return value
     if hint is Path:
@@ -420,13 +568,15 @@ def prompt(text: str) -> PromptStyle:
 
 
 def verifier(text: str) -> Verifier:
-    """``data-flow``, ``logprob``, ``agreement`` or ``judge:NAME@URL``."""
-    kind, _, rest = text.partition(":")
-    if kind in LATER:
-        raise UsageError(
-            f"verifier {text!r}: {LATER[kind]} come with a later version; use data-flow, logprob, agreement or judge"
-        )
+    """``data-flow``, ``logprob``, ``agreement``, ``judge:NAME@URL``, or a trained one: ``prm:PATH(format=…)``."""
+    kind, colon, rest = text.partition(":")
     rows = named("verifier")
+    if kind.strip() in LEARNED:
+        if not colon or not rest:
+            raise UsageError(
+                f"verifier {text!r} needs its weights: {kind}:PATH, or {kind}:acorn for the embedded model"
+            )
+        return _learned(kind.strip(), one(rest, "verifier"))
     if kind == "judge":
         from .verifiers.judge import Judge
 
@@ -438,8 +588,35 @@ def verifier(text: str) -> Verifier:
     return cast(Verifier, build(_import(rows[spec_.name].where), spec_))
 
 
+def _learned(kind: str, spec: Spec) -> Verifier:
+    """A trained verifier: ``spec`` is its path with arguments."""
+    from .core.card import VerifierKind
+    from .core.scores import Aggregate
+
+    name, at, url = spec.name.partition("@")
+    served = bool(at) and url.startswith(("http://", "https://"))
+    if served and (kind in ("head", "dpo", "simpo")):
+        raise UsageError(f"{kind}:{spec.name}: this kind of verifier runs only here; write {kind}:PATH")
+    load = _import("thence.verifiers.served:connect" if served else named("verifier")[kind].where)
+    parameters = _parameters(load)
+    options = [k for k in ("format", "aggregate", "tokenizer", "dtype", "device") if k in parameters]
+    values: dict[str, Any] = {}
+    for key, value in spec.arguments:
+        if key not in options:
+            raise UsageError(f"{kind}: {near(key, options, 'parameter')}")
+        if key == "aggregate" and value not in set(Aggregate):
+            raise UsageError(f"{kind}: aggregate is {value!r}; it must be one of {', '.join(Aggregate)}")
+        values[key] = Aggregate(value) if key == "aggregate" else value
+    if served:
+        from .generators.server import Server, find_key
+
+        return cast(Verifier, load(VerifierKind(kind), name, Server(url, key=find_key(url)), **values))
+    first = (VerifierKind(kind),) if "kind" in parameters else ()
+    return cast(Verifier, load(*first, spec.name, **values))
+
+
 def annotator(text: str) -> Any:
-    """``math-shepherd(n=8, solutions=4)`` or ``omegaprm(k=8, searches=10)``."""
+    """A labelling method: ``math-shepherd(n=8, solutions=4)``, ``omegaprm(k=8, searches=10)``, ``exact``, …"""
     spec = one(text, "method")
     rows = named("annotator")
     if spec.name not in rows:
@@ -556,5 +733,5 @@ def _shown_parameters(cls: Any) -> dict[str, object]:
     return {
         f.name: None if f.default is MISSING else f.default
         for f in fields(cls)
-        if f.init and f.name not in ("instruction", "trigger", "ask")
+        if f.init and f.name not in ("instruction", "trigger", "ask", "beliefs", "second")
     }

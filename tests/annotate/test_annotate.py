@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
+from label_worlds import HOT, rollouts, sample
 
+from thence.annotate.label import Annotator, LabelReport, label
 from thence.annotate.math_shepherd import MathShepherd, hard
 from thence.annotate.omegaprm import OmegaPRM, first_dead
-from thence.annotate.rollouts import Rollouts
-from thence.core.budget import Ledger
-from thence.core.completion import Sampling
+from thence.annotate.why import Why
 from thence.core.labels import Label, Labelled, Source
-from thence.core.problem import Problem
 from thence.core.scores import Meaning
-from thence.core.search import POLICY, Search
-from thence.core.tree import Node
 from thence.prompts.styles import Bare
-from thence.worlds import Chain
-
-HOT = Sampling(temperature=1.0)
-
-
-def rollouts(world: Chain, problem: Problem, *, seed: int = 0, budget: int | None = None) -> Rollouts:
-    """Rollouts by the world's generator, graded by its task."""
-    search = Search(
-        problem,
-        {POLICY: world.generator(pace=0)},
-        Bare(),
-        world.task().reading,
-        HOT,
-        seed=seed,
-        ledger=Ledger(budget),
-    )
-
-    async def correct(node: Node) -> bool:
-        found = await search.answer(node)
-        value = found.value if found is not None else None
-        return world.task().grade(problem, search.tree.solution(node), value).correct
-
-    return Rollouts(search, correct)
-
-
-async def sample(world: Chain, problem: Problem, seed: int = 0) -> tuple[str, bool]:
-    """One solution and its verdict."""
-    got = rollouts(world, problem, seed=seed)
-    [node] = await got.search.expand()
-    return node.text, await got.correct(node)
+from thence.stores.sqlite import RunFile
+from thence.worlds import Chain, WorldGenerator
+from thence.worlds.chain import State
 
 
 async def test_soft_labels_are_unbiased_and_hard_ones_measure_whether_it_can_be_solved() -> None:
@@ -166,6 +137,64 @@ async def test_a_budget_leaves_steps_unlabelled() -> None:
     assert None in numbers
     assert got.search.stopped == "budget"
     assert (got.search.ledger.total_charged.total or 0) <= 120
+
+
+async def test_rollouts_that_the_budget_cut_are_no_wrong_answers() -> None:
+    world = Chain(steps=6, slip=0.0, fatal=0.0, size=1)  # every whole rollout is right
+    [problem] = world.problems()
+    for budget in range(40, 120, 7):
+        got = rollouts(world, problem, budget=budget)
+        for estimate in await got.estimate(["", world.line(State.ON_TRACK)], 6):
+            assert estimate.successes == estimate.rollouts
+            assert estimate.wrong == ()
+
+
+async def test_more_rollouts_of_a_prefix_are_added_and_are_the_same_as_all_at_once() -> None:
+    world = Chain(size=1)
+    [problem] = world.problems()
+    prefix = world.line(State.ON_TRACK)
+    got, whole = rollouts(world, problem), rollouts(world, problem)
+    await got.more([prefix, ""], [3, 2])
+    await got.more([prefix], [5])
+    await whole.estimate([prefix], 8)
+    assert got.drawn == 10
+    estimate, other = whole.known(prefix), got.known(prefix)
+    assert estimate is not None
+    assert other is not None
+    assert (other.successes, other.rollouts) == (estimate.successes, estimate.rollouts) != (0, 0)
+    assert [n.text for n in other.wrong] == [n.text for n in estimate.wrong]
+    low, high = estimate.interval
+    assert 0 <= low < estimate.value < high <= 1
+    assert got.known("unseen") is None
+
+
+async def test_a_labelling_run_counts_what_it_could_not_label_and_keeps_questions(tmp_path: Path) -> None:
+    """Solutions that are too long for the completer fail and are told; problems without a wrong answer are counted."""
+    world = Chain(steps=6, size=6)
+    short = type("Short", (WorldGenerator,), {"max_context": 12})(world, pace=0)
+
+    names = (tmp_path / f"{i}.db" for i in range(9))
+
+    async def run(method: Annotator, world: Chain, completer: WorldGenerator | None) -> tuple[LabelReport, int]:
+        with RunFile.open(next(names), {"kind": "label"}) as store:
+            task, generator = world.task(), world.generator(pace=0)
+            report, records = await label(
+                task, generator, method, Bare(), HOT, task.problems(), store, completer=completer
+            )
+            again = await label(task, generator, method, Bare(), HOT, task.problems(), store, completer=completer)
+            assert again[1] == records
+        assert all(r.extra["question"] == world.problem(int(r.problem[-4:])).text for r in records)
+        return report, len(records)
+
+    failed, count = await run(MathShepherd(2, 1), world, short)
+    assert len(failed.failures) == 6
+    assert "and the context 12" in failed.failures["chain-0000"]
+    assert count == 0
+    sure, count = await run(Why(solutions=2), Chain(slip=0.0, fatal=0.0, size=3), None)
+    assert (sure.problems, sure.empty, sure.solutions, count) == (3, 3, 0, 0)
+    fine, count = await run(MathShepherd(2, 1), world, world.generator(pace=0))
+    assert fine.steps == fine.labelled == 6 * count
+    assert fine.rollouts == 2 * 5 * 6
 
 
 def test_records_survive_json() -> None:

@@ -36,7 +36,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["solve", "1+1?", "--strategy", "self-consistency(n=four)"], USAGE, "whole number"),
         (["solve", "1+1?", "--strategy", "self-consistency(n=4"], USAGE, "does not end with ')'"),
         (["solve", "1+1?", "--strategy", "self-consistency(n={4,8})"], USAGE, "grid of 2"),
-        (["solve", "1+1?", "--strategy", "best-of-n(verifier=prm:PATH)"], USAGE, "come with a later version"),
+        (["solve", "1+1?", "--strategy", "best-of-n(verifier=prm:PATH)"], USAGE, "has no verifier.json"),
         (["solve", "1+1?", "--prompt", "magic"], USAGE, "unknown prompt style 'magic'"),
         (["solve", "1+1?", "--budget", "many"], USAGE, "write e.g. 800, 1k"),
         (["solve", "1+1?", "--temperature", "-1"], USAGE, "temperature is -1"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from thence.core.budget import Ledger
@@ -13,15 +11,15 @@ from thence.core.completion import Failure, Sampling
 from thence.core.errors import CallFailed
 from thence.core.labels import Labelled
 from thence.core.problem import Problem
-from thence.core.protocols import Generator, PromptStyle, Task
+from thence.core.protocols import Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
-from thence.core.scores import Meaning
 from thence.core.search import POLICY, Search
 from thence.core.segmenter import Segmenter
 from thence.core.tree import Node
 from thence.stores.sqlite import Cell, RunFile
 
-from .rollouts import Rollouts
+from .exact import truth_of
+from .rollouts import COMPLETER, Rollouts
 
 
 class Annotator(Protocol):
@@ -32,9 +30,11 @@ class Annotator(Protocol):
 
 @dataclass(slots=True)
 class LabelReport:
-    """What a labelling run made. ``balance`` is the share of step labels above 0."""
+    """What a labelling run made. ``empty`` counts problems that the method found nothing in (no wrong answer, say),
+    ``positive`` the step labels above 0."""
 
     problems: int = 0
+    empty: int = 0
     solutions: int = 0
     steps: int = 0
     labelled: int = 0
@@ -47,15 +47,51 @@ class LabelReport:
         """Count one problem's stored record; returns its labels."""
         made = [Labelled.read(row) for row in record["labels"]]
         self.problems += 1
+        self.empty += not made
         self.solutions += len(made)
         self.rollouts += int(record["rollouts"])
         self.generated += int(record["generated"])
         for each in made:
-            numbers = each.numbers(Meaning.VALUE)
+            numbers = [next((x.number for x in row if x.number is not None), None) for row in each.labels]
             self.steps += len(numbers)
             self.labelled += sum(x is not None for x in numbers)
             self.positive += sum(x is not None and x > 0 for x in numbers)
         return made
+
+
+def open_rollouts(
+    task: Task,
+    generator: Generator,
+    style: PromptStyle,
+    sampling: Sampling,
+    problem: Problem,
+    *,
+    completer: Generator | None = None,
+    pool: SamplePool | None = None,
+    seed: int = 0,
+    budget: int | None = None,
+    segmenter: Segmenter | None = None,
+) -> Rollouts:
+    """Rollouts for one problem of a task, graded by the task; ``completer`` completes instead of ``generator``."""
+    if style.stop:
+        sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *style.stop))))
+    search = Search(
+        problem,
+        {POLICY: generator} | ({} if completer is None else {COMPLETER: completer}),
+        style,
+        task.reading,
+        sampling,
+        seed=seed,
+        segmenter=segmenter or Segmenter(),
+        ledger=Ledger(budget),
+        pool=pool,
+    )
+
+    async def correct(node: Node) -> bool:
+        found = await search.answer(node)
+        return task.grade(problem, search.tree.solution(node), found.value if found else None).correct
+
+    return Rollouts(search, correct, POLICY if completer is None else COMPLETER, truth_of(task))
 
 
 async def label(
@@ -67,6 +103,7 @@ async def label(
     problems: Sequence[Problem],
     store: RunFile,
     *,
+    completer: Generator | None = None,
     seed: int = 0,
     budget: int | None = None,
     segmenter: Segmenter | None = None,
@@ -80,31 +117,26 @@ async def label(
     report = LabelReport()
 
     async def work(problem: Problem) -> dict[str, Any]:
-        search = Search(
-            problem,
-            {POLICY: generator},
+        rollouts = open_rollouts(
+            task,
+            generator,
             style,
-            task.reading,
             sampling,
-            seed=seed,
-            segmenter=segmenter or Segmenter(),
-            ledger=Ledger(budget),
+            problem,
+            completer=completer,
             pool=store,
+            seed=seed,
+            budget=budget,
+            segmenter=segmenter,
         )
-
-        async def correct(node: Node) -> bool:
-            found = await search.answer(node)
-            return task.grade(problem, search.tree.solution(node), found.value if found else None).correct
-
-        rollouts = Rollouts(search, correct)
         made = await method.annotate(rollouts)
-        charged = search.ledger.total_charged
+        charged = rollouts.search.ledger.total_charged
         return {
-            "labels": [each.record() for each in made],
+            "labels": [with_question(each, problem).record() for each in made],
             "rollouts": rollouts.drawn,
             "generated": charged.generated or 0,
             "charged": asdict(charged),
-            "stopped": search.stopped,
+            "stopped": rollouts.search.stopped,
         }
 
     def done(problem: Problem, record: dict[str, Any]) -> None:
@@ -117,18 +149,17 @@ async def label(
         store.put_failure(cell, problem.id, Failure("call", str(error)))
         report.failures[problem.id] = str(error)
 
-    runner = Runner(work, done, failed, hungry=wants_more([generator]), survive=(CallFailed,), stopper=stopper)
+    hungry = wants_more([generator] if completer is None else [generator, completer])
+    runner = Runner(work, done, failed, hungry=hungry, survive=(CallFailed,), stopper=stopper)
     await runner.run([p for p in problems if p.id not in known])
     store.flush()
     labels = [each for p in problems if p.id in known for each in report.add(known[p.id])]
     return report, labels
 
 
-def write(path: Path, labels: Sequence[Labelled]) -> None:
-    """One JSON object per line, written whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(x.record(), ensure_ascii=False) + "\n" for x in labels), encoding="utf-8")
-    part.replace(path)
+def with_question(record: Labelled, problem: Problem) -> Labelled:
+    """The record with its question, so that a file of labels can be read without its task."""
+    return replace(record, extra={"question": problem.text, **record.extra})
 
 
-__all__ = ["Annotator", "LabelReport", "label", "write"]
+__all__ = ["Annotator", "LabelReport", "label", "open_rollouts", "with_question"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from thence.core.errors import check_counts
 from thence.core.labels import Label, Labelled, Source
 from thence.core.scores import Meaning
+from thence.core.tree import Node
 
 from .rollouts import Rollouts, outcome
 
@@ -30,7 +31,8 @@ class MathShepherd:
         """Sample solutions and label each; equal ones are labelled once, ones that were cut not at all."""
         nodes = await rollouts.search.expand(n=self.solutions)
         whole = {n.index: n for n in nodes if not n.truncated}
-        return [await self.label(rollouts, n.completion.reply, await rollouts.correct(n)) for n in whole.values()]
+        made = [await self.label(rollouts, n.completion.reply, await rollouts.correct(n)) for n in whole.values()]
+        return [told(record, node) for record, node in zip(made, whole.values(), strict=True)]
 
     async def label(self, rollouts: Rollouts, text: str, correct: bool) -> Labelled:
         """Labels for one solution, whose final answer is ``correct`` or not.
@@ -44,6 +46,12 @@ class MathShepherd:
         if ends:
             labels.append((outcome(correct),))
         return Labelled(rollouts.search.problem.id, text, ends, tuple(labels), correct)
+
+
+def told(record: Labelled, node: Node) -> Labelled:
+    """The record with what training wants to know of its sample: how often it was drawn and how it ended."""
+    finish = str(node.completion.finish)
+    return replace(record, extra={**record.extra, "draws": node.multiplicity, "finish": finish})
 
 
 def step_ends(rollouts: Rollouts, text: str) -> tuple[int, ...]:

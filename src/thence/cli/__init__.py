@@ -23,7 +23,11 @@ COMMANDS = {
     "solve": ("solve:solve", "Answer a question, or every question of a file."),
     "eval": ("evaluate:evaluate", "Measure a strategy on a task."),
     "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
+    "laws": ("laws:laws", "Compare the worlds' closed forms with what the real strategies do."),
+    "yardstick": ("yardstick:yardstick", "Measure strategies against the best possible policy."),
+    "break": ("break_:break_verifier", "Attack a verifier: which tricks raise its scores, and where best-of-N turns."),
     "label": ("label:label", "Label reasoning steps by completing them and grading the answers."),
+    "why": ("why:why", "Find the step that loses one wrong answer."),
     "methods": ("info:show_methods", "List strategies, prompt styles, verifiers, tasks and models."),
     "prompts": ("info:prompts", "Print what a prompt style makes of a question."),
     "show": ("runs:show", "Show a run, or one problem's tree."),
@@ -32,7 +36,7 @@ COMMANDS = {
     "export": ("runs:export", "Write a run as JSONL or Parquet."),
     "doctor": ("doctor:doctor", "Say what a server or a model can do, and which strategies work on it."),
     "env": ("info:env", "Print what this installation has: versions, extras, processor."),
-    "train": ("train:train", "Train the embedded model anew (thence train acorn)."),
+    "train": ("train:train", "Train a verifier from step labels, or the embedded model anew."),
 }
 
 

@@ -104,7 +104,8 @@ def compare(
         "models": models.public(),
         "sampling": asdict(sampling),
     }
-    header = compare_header(chosen, generator, cells, limit=limit, arguments=arguments)
+    roles = models.roles()
+    header = compare_header(chosen, generator, cells, limit=limit, arguments=arguments, roles=roles or None)
     path = run_path(run, default_path(chosen.name, model, "compare", header, EXTENDABLE))
     with RunFile.open(path, header, extendable=EXTENDABLE) as store:
         for warning in store.warnings:
@@ -119,6 +120,7 @@ def compare(
                 limit=limit,
                 baseline=baseline,
                 store=store,
+                roles=roles,
                 pool=pool,
                 progress=make(quiet),
                 stopper=stopper,

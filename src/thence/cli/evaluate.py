@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,26 +12,34 @@ from cyclopts import Parameter
 from thence import api
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
+from thence.core.run import Stopper
+from thence.evals.allocate import SharedVote, allocate
 from thence.evals.evaluate import Arm, Report, again, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import RunFile, RunView
+from thence.tasks.first_error import FirstErrorTask
 
+from .first_error import first_error
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
 from .running import checked_task, run_path, with_signals
+
+DEFAULT = "self-consistency(n=16)"
 
 
 def evaluate(
     task: str | None = None,
     /,
     *,
-    strategy: Annotated[str, Parameter(alias="-s")] = "self-consistency(n=16)",
+    strategy: Annotated[str, Parameter(alias="-s")] = DEFAULT,
+    verifier: str | None = None,
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
     limit: int | None = None,
     budget: str | None = None,
+    total_budget: str | None = None,
     seed: int = 0,
     run: Path | None = None,
     reuse: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
@@ -52,12 +60,16 @@ def evaluate(
         wordproblems(level=3), gsm8k(file=PATH), or your own .jsonl, .json or .csv file.
     strategy
         What to measure, e.g. "self-consistency(n=16)".
+    verifier
+        On a task of given solutions (big-bench-mistake, mr-gsm8k): who looks for their first error, e.g. data-flow.
     prompt
         A prompt style or file; default: the strategy's own, else the task's.
     limit
         Only the first so many problems of a shuffle that is the same for every seed and strategy.
     budget
         Most charged tokens per problem: 800, 1k, 2.5k.
+    total_budget
+        Most charged tokens for all problems together, spread to where a vote may still change: 100k, 1m.
     seed
         Seed of the sampling; problems do not depend on it.
     run
@@ -78,13 +90,23 @@ def evaluate(
     if again_ is not None:
         if task is not None:
             raise UsageError("--again takes everything from the run file; leave the task out")
-        task, strategy, prompt, limit, budget, seed, models, sampling = _from_header(again_)
+        task, strategy, verifier, prompt, limit, budget, total_budget, seed, models, sampling = _from_header(again_)
         run = run or again_.with_name(f"{again_.stem}-again.db")
     if task is None:
         raise UsageError("which task? e.g. thence eval wordproblems")
     task = columns.applied(task)
     chosen = checked_task(task)
-    tokens = api.tokens(budget)
+    if isinstance(chosen, FirstErrorTask):
+        if (strategy, prompt, budget, total_budget, reuse, dry_run, price) != (DEFAULT, *[None] * 3, (), False, None):
+            raise UsageError(f"{chosen.name}: its solutions are given and only judged; leave strategy and costs out")
+        return first_error(
+            chosen, task, verifier, limit=limit, seed=seed, run=run, json=json, quiet=quiet, models=models
+        )
+    if verifier is not None:
+        raise UsageError(f"{chosen.name} has no given solutions; write best-of-n(verifier={verifier}) as the strategy")
+    tokens, total = api.tokens(budget), api.tokens(total_budget)
+    if total is not None and (tokens is not None or dry_run):
+        raise UsageError("--total-budget stands alone: leave --budget and --dry-run out")
     ready = api.setup(
         models.model,
         strategy,
@@ -95,6 +117,7 @@ def evaluate(
     )
     run_sync(api.checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
+    bidder = SharedVote.of(ready.strategy) if total is not None else None
     if dry_run:
         from .dry import show_estimate
 
@@ -107,31 +130,59 @@ def evaluate(
         "prompt": prompt,
         "limit": limit,
         "budget": budget,
+        "total_budget": total_budget,
         "seed": seed,
         "models": models.public(),
         "sampling": asdict(sampling),
     }
-    header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens, arguments=arguments)
-    path = run_path(run, default_path(chosen.name, models.model, ready.strategy_text, header))
-    with RunFile.open(path, header) as store:
+    roles = models.roles(seed)
+    header = eval_header(
+        chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens, arguments=arguments, roles=roles or None
+    )
+    extendable: tuple[str, ...] = ("limit",)
+    if bidder is not None:  # grants depend on the whole set, so it cannot grow
+        header |= {"total_budget": total, "strategy": bidder.name}
+        extendable = ()
+    path = run_path(run, default_path(chosen.name, models.model, ready.strategy_text, header, extendable))
+    with RunFile.open(path, header, extendable=extendable) as store:
         for warning in store.warnings:
             err.print(plain(warning, "yellow"))
         pool = ReusePool(store, [RunView(p) for p in reuse]) if reuse else None
-        report = with_signals(
-            lambda stopper: run_evaluation(
+
+        def measured(stopper: Stopper) -> Coroutine[Any, Any, Report]:
+            if bidder is None or total is None:
+                return run_evaluation(
+                    chosen,
+                    ready.generator,
+                    arm,
+                    model=models.model,
+                    seed=seed,
+                    limit=limit,
+                    budget=tokens,
+                    store=store,
+                    roles=roles,
+                    pool=pool,
+                    progress=make(quiet),
+                    stopper=stopper,
+                )
+            return allocate(
                 chosen,
                 ready.generator,
-                arm,
+                bidder,
+                ready.style,
+                total=total,
+                sampling=ready.sampling,
                 model=models.model,
+                prompt=ready.prompt_text,
                 seed=seed,
                 limit=limit,
-                budget=tokens,
                 store=store,
                 pool=pool,
                 progress=make(quiet),
                 stopper=stopper,
             )
-        )
+
+        report = with_signals(measured)
     show_report(report, json=json, price=price)
     return 1 if report.incomplete else 0
 
@@ -146,13 +197,15 @@ def _from_header(path: Path) -> tuple[Any, ...]:
         )
     return (
         a["task"],
-        a["strategy"],
-        a["prompt"],
+        a.get("strategy", DEFAULT),
+        a.get("verifier"),
+        a.get("prompt"),
         a["limit"],
-        a["budget"],
+        a.get("budget"),
+        a.get("total_budget"),
         a["seed"],
         replace(ModelFlags(), **models),
-        replace(SamplingFlags(), **a["sampling"]),
+        replace(SamplingFlags(), **a.get("sampling", {})),
     )
 
 

@@ -1,33 +1,51 @@
-"""``thence label``: step labels without people."""
+"""``thence label``: step labels, by completing, by comparing, by what a task knows, or by hand."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from thence import api, methods
+from thence.annotate.active import Active, LabelsOne, Unlabelled
+from thence.annotate.by_hand import Session, agreement
+from thence.annotate.consensus import Consensus
+from thence.annotate.label import Annotator, LabelReport
 from thence.annotate.label import label as run_labelling
-from thence.annotate.label import write
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
+from thence.core.label_files import FORMATS, read_labels, write_labels
+from thence.core.labels import Labelled
+from thence.core.protocols import Task
 from thence.core.segmenter import Segmenter
 from thence.evals.evaluate import Arm, chosen_problems, eval_header
 from thence.stores.header import default_path
 from thence.stores.sqlite import RunFile
 
 from .options import ModelFlags, SamplingFlags, TaskFlags
-from .present import err, out, plain, print_json, table
+from .present import err, out, percent, plain, print_json, table
 from .running import checked_task, run_path, with_signals
 
 
 def label(
-    task: str,
+    task: str | None = None,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
     method: str = "math-shepherd(n=8)",
+    completer: str | None = None,
+    active: str | None = None,
+    pool: int = 16,
+    consensus: str | None = None,
+    by_hand: Annotated[bool, Parameter(negative="")] = False,
+    labeler: str = "",
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
+    format: str = "thence",
+    agree: Annotated[tuple[Path, Path] | None, Parameter(name="--agreement")] = None,
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
     limit: int | None = None,
     budget: str | None = None,
@@ -40,7 +58,7 @@ def label(
     columns: TaskFlags = TaskFlags(),
     sampling: SamplingFlags = SamplingFlags(),
 ) -> int:
-    """Label reasoning steps by completing them and grading the answers. The same command resumes.
+    """Label reasoning steps by completing them and grading the answers, or by hand. The same command resumes.
 
     Parameters
     ----------
@@ -49,7 +67,25 @@ def label(
     output
         Where to write the labels, one JSON object per solution.
     method
-        "math-shepherd(n=8, solutions=4)" or "omegaprm(k=8, searches=10)".
+        "math-shepherd(n=8, solutions=4)", "omegaprm(k=8, searches=10)", "exact", ...; see thence methods.
+    completer
+        Another model that completes the begun solutions: hf:NAME, openai:NAME@URL, ...
+    active
+        Label convincing wrong answers first: those that this verifier likes most (agreement, data-flow, ...).
+    pool
+        With --active: how many solutions per problem to choose from.
+    consensus
+        Keep only labels that this verifier's step scores agree with.
+    by_hand
+        Rate steps yourself, key by key; the file is PRM800K's format.
+    labeler
+        With --by-hand: who rates.
+    source
+        A file of labels in any format: rate its solutions by hand, or (without --by-hand) write it in another format.
+    format
+        Format of the output: thence, prm800k, math-shepherd, math-aps, math-aps-tree or trl.
+    agree
+        Two files rated by two people: print how they agree (raw, Cohen's kappa), and nothing else.
     prompt
         A prompt style or file; default: the task's.
     limit
@@ -67,58 +103,58 @@ def label(
     quiet
         No progress.
     """
-    cut = Segmenter.from_spec(segmenter)
-    annotator = methods.annotator(method)
+    if agree is not None:
+        show_agreement(*agree, json=json)
+        return 0
+    if output is None:
+        raise UsageError("say where the labels go: -o FILE")
+    if format not in FORMATS:
+        raise UsageError(f"--format is {format!r}; it must be one of {', '.join(FORMATS)}")
+    if source is not None:
+        records = read_labels(source)
+        if not by_hand:
+            write_labels(output, records, format)
+            out.print(plain(f"{len(records)} solutions of {source} written to {output} as {format}"))
+            return 0
+        return rate(records, output, labeler)
+    if task is None:
+        raise UsageError("say what to label: a task, or --from FILE")
     chosen = checked_task(columns.applied(task))
     if not chosen.has_references:
-        raise UsageError(f"{chosen.spec} has no references; labels by rollouts need answers to compare with")
-    tokens = api.tokens(budget)
-    ready = api.setup(
-        models.model,
-        "repeated-sampling(n=1)",
-        prompt,
-        fallback_prompt=chosen.default_prompt,
-        options=models.options(seed),
-        sampling=sampling.given(),
+        raise UsageError(f"{chosen.spec} has no references; solutions are graded first, which needs the right answers")
+    annotator: Annotator = Unlabelled() if by_hand else methods.annotator(method)
+    name = "by-hand" if by_hand else methods.canonical(method)
+    if active is not None:
+        if not isinstance(annotator, LabelsOne):
+            raise UsageError(f"--active chooses solutions, and {name} finds its own; use math-shepherd, mips or exact")
+        annotator, name = Active(annotator, methods.verifier(active), pool), f"{name} active={active} pool={pool}"
+    if consensus is not None:
+        annotator, name = Consensus(annotator, methods.verifier(consensus)), f"{name} consensus={consensus}"
+    report, records, path = _labelled(
+        chosen,
+        annotator,
+        name,
+        completer=completer,
+        prompt=prompt,
+        limit=limit,
+        budget=budget,
+        seed=seed,
+        cut=Segmenter.from_spec(segmenter),
+        run=run,
+        quiet=quiet,
+        models=models,
+        sampling=sampling,
     )
-    run_sync(api.checked(ready))
-    name = methods.canonical(method)
-    arm = Arm(name, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
-    header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens)
-    header |= {"kind": "label", "segmenter": cut.to_spec()}
-    path = run_path(run, default_path(chosen.name, models.model, name, header))
-    problems = chosen_problems(chosen, limit)
-    with RunFile.open(path, header) as store:
-        for warning in store.warnings:
-            err.print(plain(warning, "yellow"))
-
-        def told(done: int, of: int) -> None:
-            if not quiet and err.is_terminal:
-                err.print(f"labelled {done}/{of} problems", end="\r")
-
-        report, labels = with_signals(
-            lambda stopper: run_labelling(
-                chosen,
-                ready.generator,
-                annotator,
-                ready.style,
-                ready.sampling or api.sampled(ready.generator),
-                problems,
-                store,
-                seed=seed,
-                budget=tokens,
-                segmenter=cut,
-                stopper=stopper,
-                told=told,
-            )
-        )
-    write(output, labels)
+    if by_hand:
+        return rate(records, output, labeler)
+    write_labels(output, records, format)
     facts = {
         "problems": report.problems,
         "solutions": report.solutions,
         "steps": report.steps,
         "labelled steps": report.labelled,
         "of them above 0": report.positive,
+        "problems without solutions": report.empty,
         "rollouts": report.rollouts,
         "generated tokens": report.generated,
         "failed problems": len(report.failures),
@@ -130,4 +166,118 @@ def label(
             table(f"{chosen.spec}  {models.model}", [name, ""], [[k, f"{v:,}"] for k, v in facts.items()], right=[1])
         )
         out.print(plain(f"labels {output}   run {path}"))
+        for problem, why in list(report.failures.items())[:3]:
+            err.print(plain(f"failed {problem}: {why}", "yellow"))
     return 1 if report.failures else 0
+
+
+def _labelled(
+    chosen: Task,
+    annotator: Annotator,
+    name: str,
+    *,
+    completer: str | None,
+    prompt: str | None,
+    limit: int | None,
+    budget: str | None,
+    seed: int,
+    cut: Segmenter,
+    run: Path | None,
+    quiet: bool,
+    models: ModelFlags,
+    sampling: SamplingFlags,
+) -> tuple[LabelReport, list[Labelled], Path]:
+    """Run a labelling method over a task's problems; what is known of them is read from the run file."""
+    tokens = api.tokens(budget)
+    ready = api.setup(
+        models.model,
+        "repeated-sampling(n=1)",
+        prompt,
+        fallback_prompt=chosen.default_prompt,
+        options=models.options(seed),
+        sampling=sampling.given(),
+    )
+    run_sync(api.checked(ready))
+    other = api.load(completer, models.options(seed)) if completer is not None else None
+    if other is not None:
+        run_sync(api.connect(other, ready.strategy.needs))
+    arm = Arm(name, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
+    roles = None if other is None else {"completer": other}
+    header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens, roles=roles)
+    header |= {"kind": "label", "segmenter": cut.to_spec()}
+    path = run_path(run, default_path(chosen.name, models.model, name, header))
+    problems = chosen_problems(chosen, limit)
+    with RunFile.open(path, header) as store:
+        for warning in store.warnings:
+            err.print(plain(warning, "yellow"))
+
+        def told(done: int, of: int) -> None:
+            if not quiet and err.is_terminal:
+                err.print(f"labelled {done}/{of} problems", end="\r")
+
+        report, records = with_signals(
+            lambda stopper: run_labelling(
+                chosen,
+                ready.generator,
+                annotator,
+                ready.style,
+                ready.sampling or api.sampled(ready.generator),
+                problems,
+                store,
+                completer=other,
+                seed=seed,
+                budget=tokens,
+                segmenter=cut,
+                stopper=stopper,
+                told=told,
+            )
+        )
+    return report, records, path
+
+
+def rate(records: Sequence[Labelled], output: Path, labeler: str, read: Callable[[], str] | None = None) -> int:
+    """A session at the keyboard; ``read`` stands in for it."""
+    if not any(record.ends for record in records):
+        raise UsageError("there is no solution to rate; sample some, or give a file of them: --from FILE")
+    session = Session(records, output, read or read_key, lambda text: out.print(plain(text)), labeler)
+    count = session.run()
+    out.print(plain(f"{count} solutions rated in {output}; the same command goes on"))
+    return 0
+
+
+def read_key() -> str:
+    """One key of the terminal, or of what is piped in (line breaks are skipped); empty at its end. Ctrl-C and Ctrl-D
+    quit."""
+    if not sys.stdin.isatty():
+        while (char := sys.stdin.read(1)).isspace():
+            pass
+        return char
+    import termios
+    import tty
+
+    file = sys.stdin.fileno()
+    before = termios.tcgetattr(file)
+    try:
+        tty.setcbreak(file)
+        char = sys.stdin.read(1)
+    except KeyboardInterrupt:
+        return "q"
+    finally:
+        termios.tcsetattr(file, termios.TCSADRAIN, before)
+    return "q" if char == "\x04" else char
+
+
+def show_agreement(one: Path, other: Path, *, json: bool) -> None:
+    """How two people's ratings agree."""
+    found = agreement(read_labels(one, "prm800k"), read_labels(other, "prm800k"))
+    if json:
+        print_json(asdict(found))
+        return
+    rows: list[list[Any]] = [
+        ["solutions in both", str(found.solutions)],
+        ["steps rated in both", str(found.steps)],
+        ["equal ratings", percent(found.raw)],
+        ["Cohen's kappa", "-" if found.kappa is None else f"{found.kappa:.3f}"],
+        ["same first wrong step", percent(found.first_error)],
+    ]
+    out.print(table("", ["agreement", ""], rows, right=[1]))

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from thence import api
 from thence.core.errors import UsageError
+from thence.core.protocols import Generator
 from thence.methods import ModelOptions, with_arguments
 
 
@@ -41,6 +43,8 @@ class ModelFlags:
     """JSON object merged into every request to a server."""
     timeout: float | None = None
     """Seconds to wait for one answer of a server."""
+    role: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Another model for a part, ROLE=MODEL, such as critic=openai:NAME@URL; may be repeated."""
 
     def options(self, seed: int = 0) -> ModelOptions:
         """The same as the library's own options."""
@@ -58,6 +62,16 @@ class ModelFlags:
             timeout=self.timeout,
             seed=seed,
         )
+
+    def roles(self, seed: int = 0) -> dict[str, Generator]:
+        """The models of ``--role``, loaded."""
+        pairs = [text.partition("=") for text in self.role]
+        wrong = next(
+            (text for text, (name, _, model) in zip(self.role, pairs, strict=True) if not (name and model)), None
+        )
+        if wrong is not None:
+            raise UsageError(f"--role {wrong!r} is not ROLE=MODEL; write e.g. --role critic=hf:PATH")
+        return {name: api.load(model, self.options(seed)) for name, _, model in pairs}
 
     def public(self) -> dict[str, Any]:
         """The flags that may be stored: no headers, no request bodies."""

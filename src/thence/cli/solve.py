@@ -80,7 +80,12 @@ def solve(
         started = time.perf_counter()
         result = run_sync(
             api.solve_ready(
-                ready, api.as_problem(question), budget=limit, seed=seed, reading=api.reading_for_questions()
+                ready,
+                api.as_problem(question),
+                budget=limit,
+                seed=seed,
+                reading=api.reading_for_questions(),
+                roles=models.roles(seed),
             )
         )
     finally:

@@ -41,6 +41,7 @@ class Ability(StrEnum):
     CONTINUE = "continue"  # continue a begun reply
     TOKEN_IDS = "token-ids"  # ids of prompt and completion
     SCORE_TEXT = "score-text"  # log-probabilities of given text
+    VALUES = "values"  # a number per sampled token, by a head on the model's own states
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Sampling:
     its text. ``step_ends`` end it, too, but stay in its text, with all of the token that completed them, so that the
     next step goes on token by token. ``logprobs`` asks a server for the log-probabilities of the sampled tokens, which
     it does not give by itself (the local engine always does); ``top2`` asks for the two best at every position as well.
+    ``values`` names a head (``PATH#hash``) that gives a number to the state each token is drawn from.
     """
 
     temperature: float = 0.7
@@ -84,6 +86,7 @@ class Sampling:
     first_rank: int | None = None
     logprobs: bool = False
     step_ends: tuple[str, ...] = ()
+    values: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 100.0:
@@ -107,12 +110,13 @@ class Sampling:
         return replace(self, temperature=0.0, top_p=1.0, top_k=0)
 
     def key(self) -> tuple[object, ...]:
-        """All fields that decide a sample's tokens.
+        """All fields that decide a sample's tokens, and the numbers it carries.
 
         The cap is not one (a clipped sample is a prefix), and ``logprobs`` neither.
         """
         steps = (self.step_ends,) if self.step_ends else ()
-        return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank, *steps)
+        values = (("values", self.values),) if self.values else ()
+        return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank, *steps, *values)
 
     def law(self, own: Sampling) -> str:
         """How this distribution differs from a run's ``own`` sampling, in words; empty where it does not.
@@ -154,7 +158,8 @@ class Completion:
     in ``text``. Votes and grades see the reply; budgets count both. ``generated`` counts tokens (the end-of-text or
     stop-completing token included), None where unknown. ``logprobs`` are natural logs under the untempered model,
     one per token; ``top2`` the two largest per token; ``ends`` the character offset in ``text`` at which each token
-    ends (a token past the end of the text has its length). ``prompt_tokens`` is the length of the rendered context.
+    ends (a token past the end of the text has its length). ``values`` has a head's number for the state that each
+    token was drawn from, if it was asked for. ``prompt_tokens`` is the length of the rendered context.
     """
 
     text: str
@@ -166,6 +171,7 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
     top2: tuple[tuple[float, float], ...] | None = None
     ends: tuple[int, ...] | None = None
+    values: tuple[float, ...] | None = None
     generated: int | None = None
     prompt_tokens: int | None = None
 

@@ -26,6 +26,8 @@ class Source(StrEnum):
     JUDGE = "judge"  # a model was asked
     HUMAN = "human"
     CONSENSUS = "consensus"  # several sources agree
+    POOL = "pool"  # compared with other graded solutions of the same problem
+    GIVEN = "given"  # a file says so, and not from whom
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,24 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another text for one step, after the same earlier steps, with labels of its own (PRM800K rates several)."""
+
+    text: str
+    labels: tuple[Label, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise DataError("an alternative step is empty")
+
+
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """One solution: ``ends`` are the character offsets at which its steps end, ``labels`` has one list per step.
 
-    ``correct`` is the verdict on the final answer where it is known; ``extra`` keeps whatever else a file said.
+    ``correct`` is the verdict on the final answer where it is known; ``extra`` keeps whatever else a file said, by
+    custom the question under ``question``. ``alternatives`` is empty or has one list per step: what else was rated
+    there.
     """
 
     problem: str
@@ -67,8 +83,13 @@ class Labelled:
     labels: tuple[tuple[Label, ...], ...]
     correct: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    alternatives: tuple[tuple[Alternative, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.alternatives and len(self.alternatives) != len(self.ends):
+            raise DataError(
+                f"problem {self.problem}: {len(self.alternatives)} lists of alternatives for {len(self.ends)} steps"
+            )
         if len(self.labels) != len(self.ends):
             raise DataError(f"problem {self.problem}: {len(self.labels)} lists of labels for {len(self.ends)} steps")
         if list(self.ends) != sorted(set(self.ends)) or (self.ends and not 0 < self.ends[0] <= self.ends[-1]):
@@ -94,7 +115,7 @@ class Labelled:
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values; fields with their default value are left out of the labels."""
-        return {
+        row = {
             **self.extra,
             "problem": self.problem,
             "text": self.text,
@@ -102,13 +123,23 @@ class Labelled:
             "correct": self.correct,
             "labels": [[_plain(label) for label in row] for row in self.labels],
         }
+        if self.alternatives:
+            row["alternatives"] = [
+                [{"text": a.text, "labels": [_plain(label) for label in a.labels]} for a in each]
+                for each in self.alternatives
+            ]
+        return row
 
     @staticmethod
     def read(row: Mapping[str, Any]) -> Labelled:
         """The record written by ``record``; unknown fields are kept. DataError says what is wrong."""
         try:
             labels = tuple(tuple(_label(x) for x in each) for each in row["labels"])
-            known = {"problem", "text", "ends", "labels", "correct"}
+            known = {"problem", "text", "ends", "labels", "correct", "alternatives"}
+            alternatives = tuple(
+                tuple(Alternative(str(a["text"]), tuple(_label(x) for x in a["labels"])) for a in each)
+                for each in row.get("alternatives", ())
+            )
             return Labelled(
                 str(row["problem"]),
                 str(row["text"]),
@@ -116,6 +147,7 @@ class Labelled:
                 labels,
                 row.get("correct"),
                 {k: v for k, v in row.items() if k not in known},
+                alternatives,
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, DataError):

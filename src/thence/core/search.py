@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from math import ceil
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .answers import Reading
 from .budget import Ledger, add
-from .completion import Ability, Completion, Context, Failure, Finish, Origin, Request, Sampling, Segment
+from .completion import (
+    Ability,
+    Completion,
+    Context,
+    Failure,
+    Finish,
+    Origin,
+    Request,
+    Sampling,
+    Segment,
+    TokenLogprobs,
+)
 from .errors import CallFailed, ModelError, ServerError, StoreError, ThenceError, UsageError
 from .problem import Message, Problem
-from .protocols import CountsWaste, Followup, Generator, PromptStyle, SamplePool, missing
+from .protocols import CountsWaste, Followup, Generator, PromptStyle, SamplePool, Scorer, missing
 from .scores import Score
 from .seeds import derive, digest
 from .segmenter import Kind as Cut
@@ -30,6 +42,11 @@ POLICY = "policy"
 VERIFIER = "verifier"
 SPENT_OUT = "budget"
 TEMPLATE_TOKENS = 256  # what a server's chat template may add to a prompt that we cannot count
+# What a budget keeps for a verifier before a text is drawn: about its length in tokens, and its tags. What the text
+# really costs is known when it is there; if even that does not fit, it stays unscored.
+JUDGED_RATE, JUDGED_MORE = 1.1, 8
+PROMISED = ":promised"
+UNPAID = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +93,7 @@ class Result:
     @property
     def reply(self) -> str:
         """The chosen solution without its thought: what is graded."""
-        if self.node is None:
-            return ""
-        before = self.trace[: len(self.trace) - len(self.node.text)]
-        return before + self.node.completion.reply
+        return "" if self.node is None else self.trace[self.tree.reply_at(self.node) :]
 
     @property
     def truncated(self) -> bool:
@@ -123,6 +137,24 @@ class Verifier(Protocol):
     async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]: ...
 
 
+@runtime_checkable
+class Priced(Protocol):
+    """A verifier that knows before it scores what it will read, so that a budget can keep tokens for it.
+
+    ``reads`` are the token ids of a node's solution in the verifier's own format (of its prompt alone, for the root);
+    ``times`` is how many models read them. A node that the budget leaves unscored gets ``lowest``.
+    """
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def times(self) -> int: ...
+    @property
+    def lowest(self) -> float: ...
+
+    def reads(self, search: Search, node: Node) -> tuple[int, ...]: ...
+
+
 class Strategy(Protocol):
     """Spends a budget on one problem and returns a Result. One coroutine for one problem; no locks, no retries."""
 
@@ -147,10 +179,13 @@ class _Job:
     started: bool = False
     pooled: bool = False
     reserved: int = 0
+    via: tuple[int, ...] = ()  # what stands in the draw path between the node and the ordinal
+    hinted: bool = False  # the node is continued under other messages than the style's
+    taken: Node | None = None  # the same draw, already in the tree
 
     @property
     def path(self) -> tuple[int, ...]:
-        return (*self.node.draws[0], self.ordinal)
+        return (*self.node.draws[0], *self.via, self.ordinal)
 
 
 Order = Literal["seed", "arrival"]
@@ -229,6 +264,8 @@ class Stream:
         while self._next < len(self._jobs) and self._next in self._handed:
             self._next += 1
         self._release(job)
+        if job.taken is not None:
+            return job.taken
         outcome = job.outcome
         if isinstance(outcome, Failure):
             raise CallFailed(f"{outcome.kind} after {outcome.attempts} attempt(s): {outcome.message}", outcome.kind)
@@ -238,13 +275,17 @@ class Stream:
         search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
         search.charge(self._role, generated=outcome.generated)
         search.room()  # under a budget an unknown count is an error at once
-        law = job.sampling.law(search.sampling)
+        law = "hinted" if job.hinted else job.sampling.law(search.sampling)
         kind = self._kind
-        if kind is Kind.STEP and outcome.finish in (Finish.EOS, Finish.STOP):
+        own_stop = outcome.finish is Finish.STOP and set(job.sampling.stop) <= set(search.sampling.stop)
+        if kind is Kind.STEP and (outcome.finish is Finish.EOS or own_stop):
             kind = Kind.FINISH
         node = search.tree.add(job.node, outcome, job.path, kind=kind, role=self._role, law=law)
+        search.note(job.key, node, job.context if job.hinted else None)
         if self._reads_later:
             search.set_aside(node)
+        if kind in SOLUTION:
+            search.set_aside_for_checker(node)
         return node
 
     def _release(self, job: _Job) -> None:
@@ -266,21 +307,28 @@ class Stream:
         """Reserve tokens for a draw: its whole cap, or what is left if all earlier ones are paid."""
         search = self._search
         cap = search.cap(job.sampling, job.ids, self._role, self._kind)
+        if not job.key:
+            job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
+            job.taken = search.taken(job.key, cap)
         left = search.room()
-        if left is None:
+        if left is None or job.taken is not None:
             return True
         if cap is None:
             raise UsageError("a budget needs a token cap per sample; set --max-tokens")
         later = search.followup_cost() if self._reads_later else 0
         shared = job.context in self._promised
         overhead = later + (0 if shared else search.unseen_prompt(self._role, job.context, job.ids))
-        if left - overhead >= cap:
+        rate = 0.0
+        if self._kind in SOLUTION and (checker := search.checker) is not None:
+            overhead += JUDGED_MORE + (0 if shared else search.unseen_by(checker, job.node))
+            rate = JUDGED_RATE * checker.times
+        if left - overhead >= cap + ceil(rate * cap):
             job.cap = cap
-        elif is_next and left - overhead >= 1:
-            job.cap = left - overhead
+        elif is_next and (fits := int((left - overhead) / (1 + rate))) >= 1:
+            job.cap = fits
         else:
             return False
-        job.reserved = overhead + job.cap
+        job.reserved = overhead + job.cap + ceil(rate * job.cap)
         search.reserved += job.reserved
         self._promised.add(job.context)
         return True
@@ -292,8 +340,9 @@ class Stream:
             job = self._jobs[i]
             whole = search.cap(job.sampling, job.ids, self._role, self._kind)
             cap = whole if job.cap is None else job.cap
-            job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
-            known = search.from_pool(job, cap, self._role)
+            if job.ids is None and cap != whole:  # then the cap is part of who the sample is
+                job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
+            known = job.taken.completion if job.taken is not None else search.from_pool(job, cap, self._role)
             if known is not None:
                 job.outcome, job.pooled = self._marked(known, cap, whole), True
                 self._arrived.append(i)
@@ -368,7 +417,14 @@ class Search:
     _ordinals: dict[tuple[object, ...], int] = field(default_factory=lambda: defaultdict(int))
     _aside: dict[int, int] = field(default_factory=dict)
     _extra: dict[str, Generator] = field(default_factory=dict)
+    _asked: dict[int, Context] = field(default_factory=dict)  # by node: the fresh prompt that it replies to
+    _hinted: set[int] = field(default_factory=set)  # nodes drawn under other messages than their path's
+    _drawn: dict[str, Node] = field(default_factory=dict)  # every draw in the tree, by who it is
+    _first: int = 0
+    _stride: int = 1
     _base: Context | None = None
+    checker: Priced | None = None  # the verifier that will score what is drawn: under a budget tokens are kept for it
+    _unchecked: dict[int, int] = field(default_factory=dict)
 
     # --- what a strategy uses --------------------------------------------------------------------------------------
 
@@ -387,11 +443,14 @@ class Search:
         kind: Kind = Kind.FINISH,
         ahead: int | None = None,
         order: Order = "seed",
+        messages: Sequence[Message] | None = None,
     ) -> Stream:
         """Draw ``n`` children of each node (default: of the question), one after another in seed order.
 
         ``n`` may be a list, one number per node. A list of samplings draws ``n`` children under each.
         ``order="arrival"`` hands out what finishes first: a vote stopped so is biased towards short answers.
+        ``messages`` stand in for the style's own: the path is then continued by somebody who was told more (a hint).
+        Such draws have the seeds that plain ones would have had, and their law says ``hinted``.
         """
         parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
         samplings = [self.sampling] if sampling is None else [sampling] if isinstance(sampling, Sampling) else sampling
@@ -399,14 +458,16 @@ class Search:
         counts = [n] * len(parents) if isinstance(n, int) else n
         for parent, count in zip(parents, counts, strict=True):
             context = self.context(parent)
+            if messages is not None:
+                context = replace(context, messages=tuple(messages))
+            self._aside.pop(parent.index, None)  # what goes on is not read itself
             ids = self.generator(role).tokens(context)
             self.cover(role, parent)
             for each in samplings:
-                draws = self._ordinals
                 slot = (parent.index, role, kind, each.key())
                 for _ in range(count):
-                    jobs.append(_Job(parent, draws[slot], each, context, ids))
-                    draws[slot] += 1
+                    ordinal = self._ordinal(slot)
+                    jobs.append(_Job(parent, ordinal, each, context, ids, hinted=messages is not None))
         return Stream(self, jobs, kind, role, ahead, order)
 
     async def expand(
@@ -417,17 +478,25 @@ class Search:
         sampling: Sampling | Sequence[Sampling] | None = None,
         role: str = POLICY,
         kind: Kind = Kind.FINISH,
+        messages: Sequence[Message] | None = None,
     ) -> list[Node]:
         """Draw all of them at once and wait: one entry per draw in seed order (equal draws are the same node).
 
         Shorter than asked when the budget ends; ``search.stopped`` then says so.
         """
-        jobs = self.stream(nodes, n, sampling=sampling, role=role, kind=kind, ahead=1 << 30)
+        jobs = self.stream(nodes, n, sampling=sampling, role=role, kind=kind, ahead=1 << 30, messages=messages)
         async with jobs as samples:
             return [node async for node in samples]
 
     async def steps(
-        self, nodes: Node | Sequence[Node] | None = None, n: int = 1, *, cap: int | None = None, role: str = POLICY
+        self,
+        nodes: Node | Sequence[Node] | None = None,
+        n: int = 1,
+        *,
+        cap: int | None = None,
+        sampling: Sampling | None = None,
+        role: str = POLICY,
+        messages: Sequence[Message] | None = None,
     ) -> list[Node]:
         """Draw ``n`` next steps of each node (a node listed twice gets twice as many): one entry per draw, as `expand`.
 
@@ -437,11 +506,12 @@ class Search:
         if self.segmenter.kind is Cut.STEP:
             raise UsageError("search by steps cannot stop before a 'Step k:' line yet; use another segmenter")
         parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
-        caps = [c for c in (cap, self.segmenter.cap or None, self.sampling.max_tokens) if c is not None]
-        sampling = replace(self.sampling, step_ends=self.segmenter.stop, max_tokens=min(caps, default=None))
-        drawn = await self._draw_all(parents, n, sampling, role)
+        own = sampling or self.sampling
+        caps = [c for c in (cap, self.segmenter.cap or None, own.max_tokens) if c is not None]
+        sampling = replace(own, step_ends=self.segmenter.stop, max_tokens=min(caps, default=None))
+        drawn = await self._draw_all(parents, n, sampling, role, messages)
         while unfinished := [i for i, node in enumerate(drawn) if self._open(node)]:
-            more = await self._draw_all([drawn[i] for i in unfinished], 1, sampling, role)
+            more = await self._draw_all([drawn[i] for i in unfinished], 1, sampling, role, messages)
             for i, node in zip(unfinished, more, strict=False):
                 drawn[i] = node
             if len(more) < len(unfinished):
@@ -458,11 +528,18 @@ class Search:
                 return [node]
         return []
 
-    async def _draw_all(self, parents: Sequence[Node], n: int, sampling: Sampling, role: str) -> list[Node]:
+    async def _draw_all(
+        self,
+        parents: Sequence[Node],
+        n: int,
+        sampling: Sampling,
+        role: str,
+        messages: Sequence[Message] | None = None,
+    ) -> list[Node]:
         """``n`` steps of each parent as often as it is listed, each under the parent it was listed for."""
         unique = list({p.index: p for p in parents}.values())
         times = [n * sum(q is p for q in parents) for p in unique]
-        drawn = await self.expand(unique, times, sampling=sampling, role=role, kind=Kind.STEP)
+        drawn = await self.expand(unique, times, sampling=sampling, role=role, kind=Kind.STEP, messages=messages)
         if len(unique) == len(parents) or len(drawn) < sum(times):
             return drawn
         at = {p.index: sum(times[:i]) for i, p in enumerate(unique)}
@@ -487,11 +564,49 @@ class Search:
     def given(self, text: str, parent: Node | None = None) -> Node:
         """Put text that was not drawn here into the tree: the beginning of somebody's solution, to be completed.
 
-        Its children's seeds depend on what it says, not on when it was put there.
+        Its children's seeds depend on what it says, not on when it was put there. If a drawn text begins so, it is
+        continued by the very tokens that were drawn.
         """
         at = parent or self.root
         draw = (*at.draws[0], derive("given", text))
-        return self.tree.add(at, Completion.of(text, Finish.STEP), draw, kind=Kind.STEP, origin=Origin.GIVEN)
+        completion = Completion.of(text, Finish.STEP, ids=self.tree.drawn_ids(at, text))
+        return self.tree.add(at, completion, draw, kind=Kind.STEP, origin=Origin.GIVEN)
+
+    def force(self, node: Node, text: str) -> Node:
+        """Write ``text`` after ``node`` as if the model had: a FORCED node, without tokens of its own until it is read.
+
+        The same text at the same place is the same node.
+        """
+        for child in self.tree.children(node):
+            if child.origin is Origin.FORCED and child.text == text:
+                return child
+        draw = (*node.draws[0], derive("forced", text))
+        return self.tree.add(
+            node, Completion(text, Finish.STEP, "", text), draw, kind=Kind.FORCED, origin=Origin.FORCED
+        )
+
+    async def nested(self, strategy: Strategy, first: int = 0, stride: int = 1) -> Result:
+        """What another strategy finds for this problem: in the same tree, on the same books, within the same budget.
+
+        Its k-th draw of a kind at a node is this search's draw ``first + k * stride`` there, whatever was drawn here
+        before: so n runs (first = 0 … n - 1, stride = n) share no draw, and one that starts at 0 begins with the draws
+        that are here already. A draw that is in the tree is handed out again and not paid twice. One after the other:
+        runs at the same time would merge their equal steps in an order that depends on who is faster.
+        """
+        view = replace(
+            self,
+            _ordinals=defaultdict(int),
+            _first=self._first + self._stride * first,
+            _stride=self._stride * stride,
+        )
+        result = await strategy.solve(view)
+        self.stopped = view.stopped
+        return result
+
+    def _ordinal(self, slot: tuple[object, ...]) -> int:
+        """The number of the next draw of a slot."""
+        self._ordinals[slot] += 1
+        return self._first + self._stride * (self._ordinals[slot] - 1)
 
     def ended(self, node: Node) -> bool:
         """Whether nothing follows ``node``: its text ended, was cut, or holds the final answer."""
@@ -511,11 +626,33 @@ class Search:
         unique = list({n.index: n for n in nodes}.values())
         relative = getattr(verifier, "relative", False)
         fresh = [n for n in unique if relative or verifier.name not in n.scores]
-        for node, score in zip(fresh, await verifier.score(self, fresh), strict=True):
-            node.scores[verifier.name] = score
-            if score.tokens != 0:
+        prices = [self._pay(verifier, n) for n in fresh] if isinstance(verifier, Priced) else [None] * len(fresh)
+        judged = [n for n, price in zip(fresh, prices, strict=True) if price != UNPAID]
+        scores = iter(await verifier.score(self, judged) if judged else [])
+        for node, price in zip(fresh, prices, strict=True):
+            if price == UNPAID and isinstance(verifier, Priced):
+                node.scores[verifier.name] = Score(verifier.lowest)
+                continue
+            score = next(scores)
+            node.scores[verifier.name] = score if price is None else replace(score, tokens=price)
+            if price is None and score.tokens != 0:
                 self.charge(VERIFIER, generated=score.tokens)
         return [n.scores[verifier.name] for n in nodes]
+
+    def _pay(self, verifier: Priced, node: Node) -> int:
+        """Charge what ``verifier`` reads of ``node`` and nothing has covered yet, or UNPAID where the budget ends."""
+        ids = verifier.reads(self, node)
+        price = verifier.times * self.ledger.unseen(verifier.role, ids)
+        path = [n.index for n in self.tree.path(node)]  # what was kept for its ancestors pays for parts of it
+        kept = {i: self._unchecked.pop(i) for i in path if i in self._unchecked}
+        room = self.room()
+        if room is not None and price > room:
+            self._unchecked |= kept
+            self.stopped = SPENT_OUT
+            return UNPAID
+        self.ledger.new_prompt_tokens(verifier.role, ids)
+        self.charge(VERIFIER, generated=price)
+        return price
 
     async def ask(
         self,
@@ -530,7 +667,8 @@ class Search:
         """Fresh prompts beside the tree (a judge's questions, critiques), one reply each, asked at once.
 
         They are recorded as asides and charged to ``role``; ``about`` holds one node per prompt, or none. Asking the
-        same prompt again is a new draw. The list is shorter than ``prompts`` when the budget ends.
+        same prompt again is a new draw, and different prompts share no seed. A reply is continued in its own chat; of
+        kind REVISION it is a solution. The list is shorter than ``prompts`` when the budget ends.
         """
         if generator is not None:
             self._extra[role] = generator
@@ -539,13 +677,46 @@ class Search:
             context = Context(tuple(messages))
             slot = ("ask", context, role, kind)
             ids = self.generator(role).tokens(context)
-            jobs.append(_Job(self.root, self._ordinals[slot], sampling or self.sampling.greedy(), context, ids))
-            self._ordinals[slot] += 1
+            via = (derive("ask", *((m.role, m.content) for m in messages)),)
+            chosen = sampling or self.sampling.greedy()
+            jobs.append(_Job(self.root, self._ordinal(slot), chosen, context, ids, via=via))
         async with Stream(self, jobs, kind, role, 1 << 30, "seed") as answers:
             nodes = [node async for node in answers]
+        self._asked.update((node.index, job.context) for node, job in zip(nodes, jobs, strict=False))
         for node, subject in zip(nodes, about, strict=False):
             node.about = (subject.index,)
         return nodes
+
+    async def likelihood(
+        self,
+        contexts: Sequence[Context],
+        texts: Sequence[str],
+        *,
+        role: str = POLICY,
+        generator: Generator | None = None,
+    ) -> list[TokenLogprobs]:
+        """The log-probabilities of ``texts[i]`` after ``contexts[i]``, one entry each; nothing is drawn.
+
+        What has to be read, all but a text's last token, is charged to ``role`` as a prompt: each distinct prefix once.
+        Shorter than asked when the budget ends. UsageError for a generator that does not score text.
+        """
+        if generator is not None:
+            self._extra[role] = generator
+        scorer = self.generator(role)
+        if not isinstance(scorer, Scorer) or Ability.SCORE_TEXT not in scorer.abilities:
+            raise UsageError(f"{scorer.identity} gives no log-probabilities of given text; use a local model")
+        paid = 0
+        for context, text in zip(contexts, texts, strict=True):
+            whole = context.then(Segment(text))
+            ids = scorer.tokens(whole)
+            read = None if ids is None else ids[:-1]
+            left = self.room()
+            if left is not None and self.unseen_prompt(role, whole, read) > left:
+                self.stopped = SPENT_OUT
+                break
+            self.charge_prompt(role, whole, read, None)
+            paid += 1
+        return await scorer.logprobs(contexts[:paid], texts[:paid], self.ledger.book(role)) if paid else []
 
     async def answer(self, node: Node) -> Found | None:
         """The answer of a path that ends in ``node``: read from its reply, or asked for by the prompt style's second
@@ -613,7 +784,8 @@ class Search:
         """What the model reads when it continues ``node``."""
         if self._base is None:
             self._base = self.style.context(self.problem)
-        return render(self._base, self.tree.path(node))
+        path = self.tree.path(node)
+        return render(self._asked.get(path[0].index, self._base) if path else self._base, path)
 
     def cap(self, sampling: Sampling, ids: tuple[int, ...] | None, role: str, kind: Kind) -> int | None:
         """The most tokens one draw may have: its own cap, the style's if it is solution text, what the context
@@ -651,8 +823,10 @@ class Search:
 
     def cover(self, role: str, node: Node) -> None:
         """Note that ``role`` has paid for the path up to its own last sample: continuing it charges no token of that
-        part again. What others wrote or a method forced after it is read for the first time."""
-        while node.parent is not None and (node.role != role or node.origin is not Origin.SAMPLED):
+        part again. What others wrote, a method forced, or was drawn under a hint is read for the first time."""
+        while node.parent is not None and (
+            node.role != role or node.origin is not Origin.SAMPLED or node.index in self._hinted
+        ):
             node = self.tree.nodes[node.parent]
         if node.parent is not None and (ids := self.generator(role).tokens(self.context(node))) is not None:
             self.ledger.new_prompt_tokens(role, ids)
@@ -660,7 +834,9 @@ class Search:
     def room(self) -> int | None:
         """Charged tokens that nothing has a claim on yet; None without a budget."""
         left = self.ledger.left
-        return None if left is None else left - self.reserved - sum(self._aside.values())
+        if left is None:
+            return None
+        return left - self.reserved - sum(self._aside.values()) - sum(self._unchecked.values())
 
     def followup_cost(self) -> int:
         """Upper bound of what reading one answer by a second turn costs."""
@@ -677,6 +853,17 @@ class Search:
         if node.completion.finish is not Finish.BUDGET and (node.truncated or not followup.only_cut):
             self._aside[node.index] = self.followup_cost()
 
+    def unseen_by(self, checker: Priced, node: Node) -> int:
+        """Tokens of a path that ``checker`` will read and that nothing is kept for yet."""
+        return checker.times * self.ledger.unseen(checker.role + PROMISED, checker.reads(self, node))
+
+    def set_aside_for_checker(self, node: Node) -> None:
+        """Keep the tokens that scoring ``node`` will cost."""
+        if self.ledger.budget is not None and self.checker is not None and node.index not in self._unchecked:
+            checker = self.checker
+            new = self.ledger.new_prompt_tokens(checker.role + PROMISED, checker.reads(self, node))
+            self._unchecked[node.index] = checker.times * new
+
     def sample_key(
         self,
         context: Context,
@@ -691,6 +878,22 @@ class Search:
         generator = self.generator(role)
         read: object = ids if ids is not None else (context, cap)
         return digest(generator.identity, read, sampling.key(), self.seed, self.problem.hash, path, role, str(kind))
+
+    def note(self, key: str, node: Node, hint: Context | None) -> None:
+        """Remember a draw that is now in the tree, and whether it was made under a hint."""
+        self._drawn[key] = node
+        if hint is not None and node.multiplicity == 1:
+            self._hinted.add(node.index)
+
+    def taken(self, key: str, cap: int | None) -> Node | None:
+        """The node of a draw that is in the tree already and as long as it would be under ``cap``."""
+        node = self._drawn.get(key)
+        if node is None or node.completion.finish is Finish.BUDGET:
+            return None
+        if cap is None or node.completion.generated is None:
+            return node
+        short = node.completion.finish is Finish.LENGTH and node.completion.generated < cap
+        return None if short or node.completion.generated > cap else node
 
     def from_pool(self, job: _Job, cap: int | None, role: str) -> Completion | None:
         """A finished sample that fits the cap (whole, or clipped to it) and has the log-probabilities asked for."""
@@ -712,18 +915,25 @@ class Search:
 
     def _read_answer(self, node: Node) -> Found | None:
         """The answer in the reply of a path, wherever in its steps it stands."""
-        above = [n for n in self.tree.path(node)[:-1] if n.kind in (*SOLUTION, Kind.FORCED)]
-        before = "".join(n.text for n in above)
-        read = self.reading.extract(before + node.completion.reply)
+        at = self.tree.reply_at(node)
+        read = self.reading.extract(self.tree.solution(node)[at:])
         if read is None:
             return None
-        for part in above:
+        read = replace(read, start=read.start + at, end=read.end + at)
+        for part in self.tree.parts(node)[:-1]:
             if read.start < len(part.text):
                 return as_found(read, part, reply_at=0)
             read = replace(read, start=read.start - len(part.text), end=read.end - len(part.text))
-        return as_found(read, node)
+        return as_found(read, node, reply_at=0)
 
     async def _asked_answer(self, node: Node, followup: Followup) -> Found | None:
+        node.found = await self.probe(node, followup)
+        return node.found
+
+    async def probe(self, node: Node, followup: Followup) -> Found | None:
+        """The answer that a path gives when it is asked for now: forced text, then a few greedy tokens, beside the
+        path and never part of it. Charged; the path goes on as if it had not been asked."""
+        found: Found | None = None
         self._aside.pop(node.index, None)
         self.cover(POLICY, node)
         context = self.context(node).then(Segment(followup.text))
@@ -742,11 +952,13 @@ class Search:
                 if probe.completion.finish is Finish.BUDGET:
                     continue
                 first_line = probe.completion.reply.lstrip("\n").split("\n", 1)[0]
+                shift = len(probe.completion.reply) - len(probe.completion.reply.lstrip("\n"))
                 read = self.reading.extract(first_line)
-                if read is not None:
-                    shift = len(probe.completion.reply) - len(probe.completion.reply.lstrip("\n"))
-                    node.found = as_found(replace(read, start=read.start + shift, end=read.end + shift), probe)
-        return node.found
+                if read is None:  # a reading that wants its marker finds it in the forced text
+                    read, shift = self.reading.extract(followup.text + first_line), shift - len(followup.text)
+                if read is not None and read.start + shift >= 0:
+                    found = as_found(replace(read, start=read.start + shift, end=read.end + shift), probe)
+        return found
 
 
 def clip(completion: Completion, cap: int, generator: Generator) -> Completion:
@@ -762,6 +974,7 @@ def clip(completion: Completion, cap: int, generator: Generator) -> Completion:
         ids=completion.ids[:cap],
         logprobs=None if completion.logprobs is None else completion.logprobs[:cap],
         top2=None if completion.top2 is None else completion.top2[:cap],
+        values=None if completion.values is None else completion.values[:cap],
         ends=None if completion.ends is None else tuple(min(e, len(text)) for e in completion.ends[:cap]),
         generated=cap,
         prompt_tokens=completion.prompt_tokens,
@@ -781,10 +994,28 @@ def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind
             "first-token": "cannot branch on the first token; use a local model",
             "top2": "gives no top-2 log-probabilities; use a local model or a server with logprobs",
             "logprobs": "gives no log-probabilities; use a local model or a server with logprobs",
+            "values": "cannot run a head on its own states; use a local model",
             "continue": "cannot continue a begun reply; use a local model or a server with continue_final_message",
         }
         why = "; ".join(reasons.get(a, f"lacks {a}") for a in lacking)
         raise UsageError(f"{name}: the {kind} generator {why}")
+
+
+def parts(strategy: object) -> Iterator[object]:
+    """A strategy and whatever it is made of: verifiers, inner strategies, and theirs."""
+    yield strategy
+    for each in fields(strategy) if is_dataclass(strategy) else ():
+        value = getattr(strategy, each.name, None)
+        if hasattr(value, "needs"):
+            yield from parts(value)
+
+
+def head_of(strategy: Strategy) -> str:
+    """The head whose numbers the samples of ``strategy`` carry; UsageError if it wants those of two."""
+    heads = {head for part in parts(strategy) if isinstance(head := getattr(part, "values", ""), str) and head}
+    if len(heads) > 1:
+        raise UsageError(f"samples can carry the numbers of one head, not of {', '.join(sorted(heads))}")
+    return next(iter(heads), "")
 
 
 async def solve(
@@ -807,6 +1038,8 @@ async def solve(
         chosen = replace(chosen, stop=tuple(dict.fromkeys((*chosen.stop, *style.stop))))
     if Ability.LOGPROBS in strategy.needs:
         chosen = replace(chosen, logprobs=True)
+    if Ability.VALUES in strategy.needs:
+        chosen = replace(chosen, values=head_of(strategy))
     search = Search(
         problem,
         {POLICY: generator, **(roles or {})},
@@ -818,6 +1051,7 @@ async def solve(
         ledger=Ledger(budget),
         pool=pool,
     )
+    search.checker = next((part for part in parts(strategy) if isinstance(part, Priced)), None)
     return await strategy.solve(search)
 
 

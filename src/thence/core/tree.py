@@ -12,13 +12,14 @@ from enum import StrEnum
 from typing import Any
 
 from .answers import Answer
-from .completion import Completion, Context, Finish, Origin, Segment
+from .completion import THINK_CLOSE, THINK_OPEN, Completion, Context, Finish, Origin, Segment, split_thought
 from .errors import DataError
 from .scores import Meaning, Score
 
 
 class Kind(StrEnum):
-    """What a node is. Only STEP and FINISH are solution text; the others never vote."""
+    """What a node is. STEP, FINISH and REVISION (a whole solution, written anew) are solution text; the others never
+    vote."""
 
     ROOT = "root"
     STEP = "step"
@@ -32,7 +33,8 @@ class Kind(StrEnum):
     FORCED = "forced"
 
 
-SOLUTION = (Kind.STEP, Kind.FINISH)
+SOLUTION = (Kind.STEP, Kind.FINISH, Kind.REVISION)
+MERGED = (Kind.STEP, Kind.FINISH)  # equal siblings are one node; revisions reply to different chats
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Tree:
         """Add a child, or count it as one more draw of an equal sibling."""
         key = (parent.index, kind, origin, role, completion.ids or completion.text, completion.text, completion.finish)
         at = self._merge.get(key)
-        if at is not None and origin is Origin.SAMPLED and kind in SOLUTION:
+        if at is not None and origin is Origin.SAMPLED and kind in MERGED:
             known = self.nodes[at]
             known.draws.append(draw)
             known.laws.append(law)
@@ -132,6 +134,21 @@ class Tree:
         self._merge[key] = node.index
         return node
 
+    def drawn_ids(self, node: Node, text: str) -> tuple[int, ...] | None:
+        """The tokens of ``text`` below ``node`` as they were drawn there; None where nothing drawn begins so, or where
+        a token spans its end."""
+        for child in self.nodes[node.index + 1 :]:
+            c = child.completion
+            if child.parent != node.index or child.kind not in SOLUTION or not c.text or c.ids is None:
+                continue
+            if text.startswith(c.text) and (ids := c.continuable_ids) is not None:
+                rest = self.drawn_ids(child, text[len(c.text) :]) if len(c.text) < len(text) else ()
+                if rest is not None:
+                    return ids + rest
+            elif c.text.startswith(text) and c.ends is not None and len(text) in c.ends:
+                return c.ids[: c.ends.index(len(text)) + 1]
+        return None
+
     def path(self, node: Node) -> list[Node]:
         """Root-to-node path, without the root."""
         path: list[Node] = []
@@ -145,9 +162,29 @@ class Tree:
         """The children of ``node``, in order of creation."""
         return [n for n in self.nodes if n.parent == node.index]
 
+    def parts(self, node: Node) -> list[Node]:
+        """The nodes of a path that are solution text: its steps and finish, and forced text between them."""
+        return [n for n in self.path(node) if n.kind in (*SOLUTION, Kind.FORCED)]
+
     def solution(self, node: Node) -> str:
-        """The solution text of a path: its steps and finish, and forced text between them."""
-        return "".join(n.text for n in self.path(node) if n.kind in (*SOLUTION, Kind.FORCED))
+        """The solution text of a path."""
+        return "".join(n.text for n in self.parts(node))
+
+    def reply_at(self, node: Node) -> int:
+        """Where the reply begins in the solution text of a path: after the thought, over however many nodes it goes."""
+        parts = self.parts(node)
+        if len(parts) < 2:
+            return parts[0].completion.reply_at if parts else 0
+        first, last = parts[0].completion, parts[-1].completion
+        opened = first.reply_at > 0 and not first.text.lstrip().startswith(THINK_OPEN)
+        text = "".join(n.text for n in parts)
+        own = len(text) - len(last.text) + last.reply_at if last.reply_at else 0
+        return max(split_thought(text, opened=opened)[1], own)
+
+    def thinking(self, node: Node) -> bool:
+        """Whether a path ends within a marked thought that has not been closed."""
+        text = self.solution(node)
+        return bool(text) and THINK_CLOSE not in text and self.reply_at(node) == len(text)
 
     def answer_span(self, found: Found) -> tuple[Completion, slice] | None:
         """The completion that holds an answer and the answer's tokens in it; None for an answer without tokens."""

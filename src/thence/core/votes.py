@@ -84,10 +84,17 @@ async def select(
     its values are weights (``vote``), answered by the best solution of the winning class (Uesato et al. 2022,
     arXiv:2211.14275). ``name`` is the strategy, for the error when a weight is negative."""
     values = [s.value for s in await search.score(nodes, verifier)] if nodes else []
+    if how == "vote" and any(v < 0 for v in values):
+        raise UsageError(f"{name}: {verifier.name} gives negative scores, which cannot weigh votes; use select=max")
+    return await decide(search, nodes, values, how, notes)
+
+
+async def decide(
+    search: Search, nodes: Sequence[Node], values: Sequence[float], how: Select, notes: Sequence[str] = ()
+) -> Result:
+    """The same for values that are known; equal nodes have equal ones, and those of a vote are not negative."""
     if how == "max":
         return await pick(search, nodes, values, notes)
-    if any(v < 0 for v in values):
-        raise UsageError(f"{name}: {verifier.name} gives negative scores, which cannot weigh votes; use select=max")
     worth = {n.index: v for n, v in zip(nodes, values, strict=True)}
     classes = await search.classes(nodes)
     result = elect(search, classes, len(nodes), lambda c: sum(worth[n.index] for n in c.nodes), notes)

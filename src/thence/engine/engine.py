@@ -23,6 +23,7 @@ import torch
 
 from thence.core.completion import Finish
 from thence.core.errors import ModelError
+from thence.nets.heads import Head
 
 from . import sampling
 from .buffers import Pages
@@ -58,6 +59,7 @@ class Engine:
         self.trunk, self.text, self.slots, self.threads = trunk, text, slots, threads
         self._exact = exact
         self.ends = ends
+        self.heads: list[Head] = []  # what gives the values of draws that ask for them
         self.counters = Counters()
         self.store = Store(memory, lambda: Pages.slot(trunk.shape, trunk.dtype, trunk.device))
         self._signal = _Signal()
@@ -217,7 +219,7 @@ class Engine:
             hidden = self._restore_replies(jobs)
             self._first_tokens([job for job in jobs if job.kind is Kind.DRAW], hidden)
             for job in jobs:
-                if job.kind is Kind.SCORE:
+                if job.kind is not Kind.DRAW:
                     row = job.row
                     self._save_reply(row)
                     self._free(row)
@@ -226,6 +228,7 @@ class Engine:
                             job,
                             job.forced,
                             tuple(job.logprobs),
+                            numbers=tuple(job.numbers),
                             finish=Finish.EOS,
                             prefilled=job.prefilled,
                             reused=job.reused,
@@ -283,11 +286,12 @@ class Engine:
             hidden[row] = group.hidden
             if job.kind is Kind.SCORE and not job.reply and job.forced:
                 self._score(job, group.hidden.unsqueeze(0), [job.forced[0]])
+            if job.kind is Kind.READ and -1 in job.reads:
+                self._read(job, group.hidden.unsqueeze(0))
             if not ids:
                 continue
             covered = 0
-            # The state of the token before the first new one is needed, so that token is computed in any case.
-            wanted = len(job.reply) - 1 if job.kind is Kind.SCORE else len(ids) - 1
+            wanted = _first_state(job)
             if group.end is not None and wanted > 0:
                 pieces, covered = self.store.reply(group.end, ids[:wanted])
                 at = 0
@@ -331,6 +335,7 @@ class Engine:
         self.counters.prefills += 1
         last: dict[int, int] = {}
         scored: dict[int, tuple[list[int], list[int]]] = {}
+        read: dict[int, list[int]] = {}
         for i, (r, at, _) in enumerate(work):
             last[r] = i
             job = rows.jobs[r]
@@ -340,16 +345,26 @@ class Engine:
                 lines, targets = scored.setdefault(r, ([], []))
                 lines.append(i)
                 targets.append(job.forced[following])
+            elif job.kind is Kind.READ and at in job.reads:
+                read.setdefault(r, []).append(i)
         for r, (lines, targets) in scored.items():
             job = rows.jobs[r]
             assert job is not None
             self._score(job, states[lines], targets)
+        for r, lines in read.items():
+            job = rows.jobs[r]
+            assert job is not None
+            self._read(job, states[lines])
         for r, i in last.items():
             hidden[r] = states[i]
 
     def _score(self, job: Job, states: Tensor, targets: list[int]) -> None:
         logits = self._logits(states)
         job.logprobs += sampling.logprobs_of(logits, self._memory.tensor(np.array(targets))).tolist()
+
+    def _read(self, job: Job, states: Tensor) -> None:
+        assert job.head is not None
+        job.numbers += [tuple(row) for row in job.head(states).tolist()]
 
     def _logits(self, states: Tensor) -> Tensor:
         """Logits of any number of states, padded to a number of rows that decoding uses as well."""
@@ -368,6 +383,7 @@ class Engine:
         logits = self._logits(states)
         for job in jobs:
             rows.stops[job.row] = self._stop_set(job.sampling.stops)
+            rows.valued[job.row] = 0 if job.head is None else 1 + self.heads.index(job.head)
         noise = sampling.uniforms(sampling.mixed(rows.seeds[index]), rows.drawn[index].astype(np.uint64))
         tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choice(index))
         for i, job in enumerate(jobs):
@@ -377,7 +393,7 @@ class Engine:
                 logprobs[i] = sampling.logprobs_of(logits[i : i + 1], tokens[i : i + 1])[0]
         rows.live[index] = True
         rows.room(1)
-        self._drew(index, tokens, logprobs, logits)
+        self._drew(index, tokens, logprobs, logits, states)
 
     def _stop_set(self, stops: tuple[str, ...]) -> int:
         """Row of the table that says which tokens may complete one of ``stops``."""
@@ -418,18 +434,19 @@ class Engine:
         self.counters.rows += count
         self.counters.padded += m
         if count < m:
-            logits = logits[self._memory.tensor(self._index)] if self._index[-1] >= count else logits[:count]
+            at = self._memory.tensor(self._index) if self._index[-1] >= count else slice(count)
+            logits, states = logits[at], states[at]
         noise = sampling.uniforms(self._seeds, rows.drawn[self._index].astype(np.uint64))
         tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choose)
-        self._drew(self._index, tokens, logprobs, logits)
+        self._drew(self._index, tokens, logprobs, logits, states)
 
     def _choice(self, index: Ints) -> sampling.Choice:
         """How the rows in ``index`` choose."""
         rows, tensor = self._rows, self._memory.tensor
         return sampling.Choice.of(tensor(rows.temperature[index]), tensor(rows.top_k[index]), tensor(rows.top_p[index]))
 
-    def _drew(self, index: Ints, tokens: Tensor, logprobs: Tensor, logits: Tensor) -> None:
-        """Book the drawn tokens of the rows in ``index`` and end the rows that are through."""
+    def _drew(self, index: Ints, tokens: Tensor, logprobs: Tensor, logits: Tensor, states: Tensor) -> None:
+        """Book the tokens drawn from ``states`` for the rows in ``index`` and end the rows that are through."""
         rows = self._rows
         drawn = rows.drawn[index]
         rows.room(int(drawn.max()) + 1)
@@ -439,6 +456,8 @@ class Engine:
         rows.logprobs[index, drawn] = logprobs.cpu().numpy()
         if rows.top2[index].any():
             rows.pairs[index, drawn] = sampling.top_two(logits).cpu().numpy()
+        if self.heads:
+            self._value(index, drawn, states)
         rows.drawn[index] = drawn + 1
         self.counters.generated += len(index)
         ended = self._end_of(ids)
@@ -452,6 +471,15 @@ class Engine:
                 self._finish(row, Finish.STOP)
             elif full[i]:
                 self._finish(row, Finish.LENGTH)
+
+    def _value(self, index: Ints, drawn: Ints, states: Tensor) -> None:
+        """What the heads say of the states that the rows' newest tokens were drawn from."""
+        rows = self._rows
+        for place, head in enumerate(self.heads, 1):
+            wants = np.flatnonzero(rows.valued[index] == place)
+            if len(wants):
+                values = head(states)[:, 0].cpu().numpy()
+                rows.values[index[wants], drawn[wants]] = values[wants]
 
     def _end_of(self, ids: Ints) -> npt.NDArray[np.bool_]:
         if self._ends_known != self.ends:
@@ -477,7 +505,8 @@ class Engine:
             tuple(rows.ids[row, :n].tolist()),
             tuple(rows.logprobs[row, :n].tolist()),
             tuple((a, b) for a, b in pairs) if pairs is not None else None,
-            finish,
+            tuple(rows.values[row, :n].tolist()) if rows.valued[row] else None,
+            finish=finish,
             generated=n,
             prefilled=job.prefilled,
             reused=job.reused,
@@ -517,6 +546,13 @@ class Engine:
             for row in np.flatnonzero(rows.live).tolist():
                 rows.group[row] = moved.get(int(rows.group[row]), rows.group[row])
             self._dirty = True
+
+
+def _first_state(job: Job) -> int:
+    """Index in reply + forced of the first token whose state is needed: what comes before may be taken from a cache."""
+    if job.kind is Kind.READ:
+        return next((i for i in job.reads if i >= 0), len(job.forced))
+    return len(job.reply) - 1 if job.kind is Kind.SCORE else len(job.reply) + len(job.forced) - 1
 
 
 def _deliver_all(outcomes: list[Outcome]) -> None:

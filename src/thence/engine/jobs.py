@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from thence.core.completion import Finish, Sampling
+from thence.nets.heads import Head
 
 
 class Kind(StrEnum):
@@ -15,14 +16,17 @@ class Kind(StrEnum):
 
     DRAW = "draw"  # continue the reply
     SCORE = "score"  # log-probabilities of ``forced`` after the reply
+    READ = "read"  # what a head says at some tokens of ``forced``
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One sample to draw, or one text to score.
+    """One sample to draw, or one text to score or read.
 
     ``prompt`` and ``reply`` are token ids; ``limit`` is how many tokens may be drawn. ``deliver`` is called in ``loop``
-    with the outcome, exactly once, also after a cancellation.
+    with the outcome, exactly once, also after a cancellation. READ takes no reply: ``reads`` are indices in ``forced``
+    (-1 is the prompt's last token), rising, at whose states ``head`` is asked; what comes before the first of them is
+    computed only if no cache has it. DRAW with a ``head`` (one of the engine's) gives a value per drawn token.
     """
 
     prompt: tuple[int, ...]
@@ -34,12 +38,15 @@ class Job:
     deliver: Callable[[Outcome], None]
     kind: Kind = Kind.DRAW
     forced: tuple[int, ...] = ()
+    reads: tuple[int, ...] = ()
+    head: Head | None = None
     cancelled: bool = False
     done: bool = False
     row: int = -1
     prefilled: int = 0
     reused: int = 0
     logprobs: list[float] = field(default_factory=list)
+    numbers: list[tuple[float, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,16 @@ class Outcome:
     """What became of a job: drawn tokens or an error, and what it spent.
 
     ``finish`` None means that the job was cancelled (its ``ids`` are empty, ``generated`` says what it had drawn) or
-    failed with ``error``.
+    failed with ``error``. ``values`` has a number of the engine's own head per drawn token, ``numbers`` what a READ
+    asked for.
     """
 
     job: Job
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     top2: tuple[tuple[float, float], ...] | None = None
+    values: tuple[float, ...] | None = None
+    numbers: tuple[tuple[float, ...], ...] = ()
     finish: Finish | None = None
     error: BaseException | None = None
     prefilled: int = 0

@@ -14,7 +14,8 @@ from .store import Block
 
 Ints = npt.NDArray[np.int64]
 ARRAYS = tuple(
-    "live group prompts lengths tokens drawn limits stops seeds temperature top_p top_k top2 ids logprobs pairs".split()  # noqa: SIM905
+    "live group prompts lengths tokens drawn limits stops seeds temperature top_p top_k top2 valued".split()  # noqa: SIM905
+    + "ids logprobs pairs values".split()  # noqa: SIM905
 )
 BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
@@ -63,9 +64,11 @@ class Rows:
     top_p: npt.NDArray[np.float32] = field(init=False)
     top_k: Ints = field(init=False)
     top2: npt.NDArray[np.bool_] = field(init=False)
+    valued: Ints = field(init=False)  # 1 + the place of the head that gives values; 0 for none
     ids: Ints = field(init=False)
     logprobs: npt.NDArray[np.float32] = field(init=False)
     pairs: npt.NDArray[np.float32] = field(init=False)
+    values: npt.NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
         n = self.size
@@ -73,7 +76,7 @@ class Rows:
         self.groups = [None] * n
         self.free = list(range(self.slots))
         self.live = np.zeros(n, dtype=np.bool_)
-        for name in ("group", "prompts", "lengths", "tokens", "drawn", "limits", "stops", "top_k"):
+        for name in ("group", "prompts", "lengths", "tokens", "drawn", "limits", "stops", "top_k", "valued"):
             setattr(self, name, np.zeros(n, dtype=np.int64))
         self.seeds = np.zeros(n, dtype=np.uint64)
         self.temperature = np.zeros(n, dtype=np.float32)
@@ -82,6 +85,7 @@ class Rows:
         self.ids = np.zeros((n, 64), dtype=np.int64)
         self.logprobs = np.zeros((n, 64), dtype=np.float32)
         self.pairs = np.zeros((n, 64, 2), dtype=np.float32)
+        self.values = np.zeros((n, 64), dtype=np.float32)
 
     def take(self, job: Job, group: Group) -> int:
         """Give ``job`` the lowest free row."""
@@ -108,7 +112,8 @@ class Rows:
         group.rows -= 1
         self.jobs[row] = self.groups[row] = None
         self.live[row] = False
-        self.temperature[row], self.top_p[row], self.top_k[row], self.top2[row] = 0, 1, 0, False
+        self.temperature[row], self.top_p[row], self.top_k[row] = 0, 1, 0
+        self.top2[row], self.valued[row] = False, 0
         self.lengths[row], self.prompts[row], self.stops[row], self.tokens[row] = 0, 0, 0, 0
         heapq.heappush(self.free, row)
         return group
@@ -126,7 +131,8 @@ class Rows:
         self.jobs[target], self.groups[target], job.row = job, group, target
         self.jobs[source] = self.groups[source] = None
         self.live[source] = False
-        self.temperature[source], self.top_p[source], self.top_k[source], self.top2[source] = 0, 1, 0, False
+        self.temperature[source], self.top_p[source], self.top_k[source] = 0, 1, 0
+        self.top2[source], self.valued[source] = False, 0
         self.lengths[source], self.prompts[source], self.stops[source], self.tokens[source] = 0, 0, 0, 0
 
     def room(self, drawn: int) -> None:
@@ -137,3 +143,4 @@ class Rows:
         self.ids = np.pad(self.ids, ((0, 0), (0, more)))
         self.logprobs = np.pad(self.logprobs, ((0, 0), (0, more)))
         self.pairs = np.pad(self.pairs, ((0, 0), (0, more), (0, 0)))
+        self.values = np.pad(self.values, ((0, 0), (0, more)))

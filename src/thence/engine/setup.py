@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from thence.core.errors import UsageError
+from thence.core.errors import UsageError, check_counts
 from thence.nets.checkpoint import Checkpoint, Shape, load_checkpoint, pick_dtype
 
 from .engine import Engine
@@ -76,18 +77,37 @@ def build(
     threads: int | None,
 ) -> tuple[Checkpoint, Engine, dict[str, object]]:
     """A checkpoint, its engine, and the facts that a run file's header records."""
-    where = _device(device)
-    wanted = pick_dtype(dtype) if dtype is not None else None
-    if slots is not None and slots < 1:
-        raise UsageError(f"slots is {slots}; it must be at least 1")
-    if memory_mb is not None and memory_mb < 1:
-        raise UsageError(f"memory-mb is {memory_mb}; it must be at least 1")
+    where = pick_device(device)
     checkpoint = load_checkpoint(
         path_or_name,
-        dtype=lambda shape: wanted or default_dtype(where, shape.width),
+        dtype=dtype_for(dtype, where),
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
+    engine, facts = start(checkpoint, where, exact=exact, slots=slots, memory_mb=memory_mb, threads=threads)
+    return checkpoint, engine, facts
+
+
+def dtype_for(name: str | None, device: torch.device) -> Callable[[Shape], torch.dtype]:
+    """The dtype called ``name``, or by default the one that suits the device and the model's width."""
+    wanted = pick_dtype(name) if name is not None else None
+    return lambda shape: wanted or default_dtype(device, shape.width)
+
+
+def start(
+    checkpoint: Checkpoint,
+    where: torch.device,
+    *,
+    exact: bool | None = None,
+    slots: int | None = None,
+    memory_mb: int | None = None,
+    threads: int | None = None,
+) -> tuple[Engine, dict[str, object]]:
+    """An engine for ``checkpoint``, whose weights it takes over, and the facts that a run file's header records."""
+    if slots is not None:
+        check_counts("local model", slots=slots)
+    if memory_mb is not None:
+        check_counts("local model", memory_mb=memory_mb)
     kind = checkpoint.dtype
     threads = threads or default_threads(where, checkpoint.shape.width)
     if threads is not None:
@@ -110,7 +130,7 @@ def build(
         "torch": str(torch.__version__),
     }
     checkpoint.weights.clear()
-    return checkpoint, engine, facts
+    return engine, facts
 
 
 def end_tokens(checkpoint: Checkpoint) -> frozenset[int]:
@@ -123,7 +143,8 @@ def end_tokens(checkpoint: Checkpoint) -> frozenset[int]:
     return frozenset(ids) if isinstance(ids, (list, tuple)) else frozenset({int(ids)})
 
 
-def _device(name: str | None) -> torch.device:
+def pick_device(name: str | None) -> torch.device:
+    """The torch device called ``name``, the processor by default; UsageError when it is not there."""
     try:
         device = torch.device(name or "cpu")
     except RuntimeError as error:

@@ -36,6 +36,7 @@ import torch
 import torch.nn.functional as F
 
 from thence.nets.checkpoint import Checkpoint
+from thence.nets.heads import Head
 
 from .buffers import PAGE, Buffers, Pages
 from .linear import BAG_INPUTS, CHAIN, MIN_ROWS, Linear, Tensor, bags, packable
@@ -203,6 +204,12 @@ class Trunk:
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits in float32, [rows, vocab], of states that `decode` or `prefill` returned."""
         return self.head.plain(hidden).float()
+
+    def reader(self, head: Head) -> Head:
+        """``head`` for the states that this trunk returns, which lack the factors that are folded into weights."""
+        (weight, bias), *rest = head.layers
+        layers = ((self._after(self.norm, weight.to(self.device)), bias), *rest)
+        return Head(tuple((w.to(self.device).float(), b if b is None else b.to(self.device)) for w, b in layers))
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         if self.complex_rope:

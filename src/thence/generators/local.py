@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from thence.engine.engine import Engine
     from thence.engine.jobs import Outcome
     from thence.nets.checkpoint import Checkpoint
+    from thence.nets.heads import Head
 
 RENDERED = 4096  # rendered contexts kept
 
@@ -56,6 +58,7 @@ class LocalGenerator:
             Ability.CONTINUE,
             Ability.TOKEN_IDS,
             Ability.SCORE_TEXT,
+            Ability.VALUES,
         }
     )
 
@@ -68,6 +71,7 @@ class LocalGenerator:
         self._defaults = default_sampling(checkpoint.generation)
         self._rendered: OrderedDict[tuple[Message, ...], Rendered] = OrderedDict()
         self._pieces: dict[str, tuple[int, ...]] = {}
+        self._heads: dict[str, Head] = {}
 
     # ---- Generator
     # -----------------------------------------------------------------------------------------------
@@ -136,7 +140,10 @@ class LocalGenerator:
                 continue
             cap = request.sampling.max_tokens
             limit = room if cap is None else min(cap, room)
-            jobs.append(Job(rendered.ids, reply, request.sampling, request.seed, limit, loop, receiver(index)))
+            head = self._head(request.sampling.values) if request.sampling.values else None
+            jobs.append(
+                Job(rendered.ids, reply, request.sampling, request.seed, limit, loop, receiver(index), head=head)
+            )
         waiting = len(jobs)
         if jobs:
             self.engine.submit(jobs)
@@ -177,36 +184,30 @@ class LocalGenerator:
         self, contexts: Sequence[Context], continuations: Sequence[str], book: Spent
     ) -> list[TokenLogprobs]:
         """Log-probabilities of each continuation after its context."""
-        from thence.engine.jobs import Job, Kind
+        from thence.engine.given import Given, run
 
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Outcome]] = []
-        jobs = []
+        texts = []
         for context, text in zip(contexts, continuations, strict=True):
             rendered, reply = self._render(context)
             forced = self._tokenise(text)
             total = len(rendered.ids) + len(reply) + len(forced)
             if total > self._context:
                 raise ModelError(self._context_failure(total).message)
-            future: asyncio.Future[Outcome] = loop.create_future()
-            futures.append(future)
-
-            def receive(outcome: Outcome, future: asyncio.Future[Outcome] = future) -> None:
-                _enter(book, outcome)
-                if not future.done():
-                    future.set_result(outcome)
-
-            jobs.append(Job(rendered.ids, reply, Sampling(), 0, 0, loop, receive, Kind.SCORE, forced))
-        self.engine.submit(jobs)
-        try:
-            outcomes = await asyncio.gather(*futures)
-        except asyncio.CancelledError:
-            self.engine.cancel(jobs)
-            raise
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise ModelError(f"the local engine failed: {outcome.error}") from outcome.error
+            texts.append(Given(rendered.ids, forced, reply))
+        outcomes = await run(self.engine, texts, partial(_enter, book))
         return [TokenLogprobs(outcome.ids, outcome.logprobs) for outcome in outcomes]
+
+    def _head(self, name: str) -> Head:
+        """The head ``PATH#hash`` of this model, loaded once; ModelError if it was trained on another one."""
+        if name not in self._heads:
+            from thence.nets.checkpoint import weights_hash
+            from thence.nets.verifier import load_head
+
+            path = name.rpartition("#")[0]
+            _, head = load_head(Path(path), weights_hash(self._name))
+            self._heads[name] = self.engine.trunk.reader(head)
+            self.engine.heads.append(self._heads[name])
+        return self._heads[name]
 
     # ---- rendering
     # -----------------------------------------------------------------------------------------------
@@ -293,6 +294,7 @@ class LocalGenerator:
             ids=outcome.ids,
             logprobs=outcome.logprobs,
             top2=outcome.top2,
+            values=outcome.values,
             ends=self.engine.text.ends(outcome.ids, text),
             generated=len(outcome.ids),
             prompt_tokens=prompt_tokens,

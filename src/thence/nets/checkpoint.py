@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -90,8 +90,11 @@ def load_checkpoint(
     dtype: Callable[[Shape], torch.dtype],
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    extra: dict[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """Read a checkpoint on the CPU, with its weights in the dtype that ``dtype`` chooses for its shape.
+
+    ``extra`` takes the tensors of its files that are no part of the language model, such as a head.
 
     Raises ModelError for a path that does not exist, a directory without a tokenizer, pickled weights without
     ``allow_pickle``, and architectures the engine has no forward pass for.
@@ -120,6 +123,7 @@ def load_checkpoint(
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,
         ),
+        silent=extra is not None,  # it would list the head as unexpected
     )
     rope = model.model.rotary_emb
     if getattr(rope, "rope_type", "default") not in FIXED_ROPES:
@@ -129,6 +133,8 @@ def load_checkpoint(
         )
     generation = model.generation_config.to_dict() if model.generation_config is not None else {}
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    if extra is not None:
+        extra.update(_others(resolve(path_or_name), weights))
     return Checkpoint(
         name=path_or_name,
         shape=shape,
@@ -139,6 +145,43 @@ def load_checkpoint(
         tokenizer=tokenizer,
         generation=generation,
     )
+
+
+def resolve(path_or_name: str) -> Path:
+    """The directory of a model: itself, or where the hub's cache keeps it."""
+    path = Path(path_or_name)
+    if path.is_dir():
+        return path
+    from transformers.utils.hub import cached_file
+
+    _check_directory(path_or_name, allow_pickle=False)
+    found = _quietly(path_or_name, lambda: cached_file(path_or_name, "config.json"))
+    return Path(found).parent
+
+
+def weights_hash(path_or_name: str | Path, *names: str) -> str:
+    """Hash of a model's weight files (``*.safetensors``, or only those called ``names``), wherever they lie."""
+    directory = resolve(str(path_or_name))
+    h = blake2b(digest_size=12)
+    for name in sorted(names or (p.name for p in directory.glob("*.safetensors"))):
+        h.update(name.encode())
+        with (directory / name).open("rb") as file:
+            while chunk := file.read(1 << 24):
+                h.update(chunk)
+    return h.hexdigest()
+
+
+def _others(directory: Path, known: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors in the files of ``directory`` that are not among ``known`` names."""
+    from safetensors import safe_open
+
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - the handle is no dictionary
+                if name not in known:
+                    found[name] = file.get_tensor(name)
+    return found
 
 
 def tokenizer_json(tokenizer: Any) -> str:
@@ -209,20 +252,24 @@ def _shape(config: Any) -> Shape:
     )
 
 
-def _quietly(name: str, load: Any) -> Any:
-    """Run a transformers loader without progress bars; its errors become one line that names the model."""
+def _quietly(name: str, load: Any, *, silent: bool = False) -> Any:
+    """Run a transformers loader without progress bars (``silent``: nor warnings); its errors become one line that
+    names the model."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if silent:
+        logging.set_verbosity_error()
     try:
         return load()
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise ModelError(f"cannot load {name}{offline}: {_first_line(error)}") from error
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

@@ -16,16 +16,19 @@ Each style turns a problem into what the model reads. An instruction stands on i
 from __future__ import annotations
 
 import json
+import math
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from thence.core.completion import Ability, Context, Origin, Segment
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Message, Problem
 from thence.core.protocols import Followup
 
-from .exemplars import EXEMPLARS
+from .exemplars import EXEMPLARS, Exemplar
 
 NO_NEEDS: frozenset[Ability] = frozenset()
 ASK_ANSWER = "\nTherefore, the answer (arabic numerals) is"
@@ -142,15 +145,44 @@ class FewShotCoT(Plain):
 
     def context(self, problem: Problem) -> Context:
         """Exemplars first."""
-        chosen = EXEMPLARS.get(problem.family, EXEMPLARS[""])
-        if self.shots > len(chosen):
-            raise UsageError(f"few-shot-cot: shots is {self.shots}; there are {len(chosen)} exemplars for this family")
+        return Context(self._messages(problem, self._known(problem)[: self.shots]))
+
+    def variants(self, problem: Problem, m: int) -> list[tuple[Message, ...]]:
+        """At most ``m`` different prompts for one problem, with other exemplars, then in other orders; the first one is
+        the style's own. Fewer where there are no more."""
+        return [self._messages(problem, chosen) for chosen in choices(self._known(problem), self.shots, m)]
+
+    def _known(self, problem: Problem) -> tuple[Exemplar, ...]:
+        known = EXEMPLARS.get(problem.family, EXEMPLARS[""])
+        if self.shots > len(known):
+            raise UsageError(f"few-shot-cot: shots is {self.shots}; there are {len(known)} exemplars for this family")
+        return known
+
+    def _messages(self, problem: Problem, chosen: Sequence[Exemplar]) -> tuple[Message, ...]:
         turns: list[Message] = []
-        for exemplar in chosen[: self.shots]:
+        for exemplar in chosen:
             reply = exemplar.reasoning if self.style == "cot" else exemplar.answer
             turns += [Message("user", exemplar.question), Message("assistant", reply)]
         system = [m for m in problem.messages if m.role == "system"]
-        return Context((*system, *turns, *(m for m in problem.messages if m.role != "system")))
+        return (*system, *turns, *(m for m in problem.messages if m.role != "system"))
+
+
+T = TypeVar("T")
+
+
+def choices(known: Sequence[T], n: int, m: int) -> list[tuple[T, ...]]:
+    """At most ``m`` ordered choices of ``n`` of ``known``, the first ``n`` as they stand first; other sets come before
+    other orders of the same ones. The same call gives the same choices."""
+    noise = random.Random(0)
+    made = [tuple(range(n))]
+    for most, same in ((math.comb(len(known), n), frozenset), (math.perm(len(known), n), tuple)):
+        seen = {same(chosen) for chosen in made}
+        while len(made) < min(m, most):
+            drawn = tuple(noise.sample(range(len(known)), n))
+            if same(drawn) not in seen:
+                seen.add(same(drawn))
+                made.append(drawn)
+    return [tuple(known[i] for i in chosen) for chosen in made[:m]]
 
 
 SUPERVISION = {
@@ -257,11 +289,19 @@ class FromFile(Plain):
 
     def context(self, problem: Problem) -> Context:
         """System text, exemplars, then the filled template."""
+        messages = self._messages(problem, self.exemplars)
+        return Context(messages, (Segment(self.prefix),) if self.prefix else ())
+
+    def variants(self, problem: Problem, m: int) -> list[tuple[Message, ...]]:
+        """At most ``m`` different prompts for one problem: the exemplars in other orders, the file's own first."""
+        orders = choices(self.exemplars, len(self.exemplars), m)
+        return [self._messages(problem, chosen) for chosen in orders]
+
+    def _messages(self, problem: Problem, exemplars: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
         turns = [Message("system", self.system)] if self.system else []
-        for question, answer in self.exemplars:
+        for question, answer in exemplars:
             turns += [Message("user", self._fill(question)), Message("assistant", answer)]
-        turns.append(Message("user", self._fill(problem.text)))
-        return Context(tuple(turns), (Segment(self.prefix),) if self.prefix else ())
+        return (*turns, Message("user", self._fill(problem.text)))
 
     def _fill(self, question: str) -> str:
         return self.template.replace("{question}", question)

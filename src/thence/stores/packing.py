@@ -39,6 +39,8 @@ def pack(completion: Completion) -> Row:
             head[name] = _integers(values, blobs)
     if c.logprobs is not None:
         head["logprobs"] = _floats(c.logprobs, blobs)
+    if c.values is not None:
+        head["values"] = _floats(c.values, blobs)
     if c.top2 is not None:
         head["top2"] = _floats(tuple(chain.from_iterable(c.top2)), blobs)
     head_bytes = json.dumps(head, separators=(",", ":")).encode()
@@ -61,7 +63,7 @@ def _unpack(row: Row) -> Completion:
     head = json.loads(rest[4 : 4 + size])
     at = 4 + size
     arrays: dict[str, tuple[float, ...]] = {}
-    for name in ("ids", "ends", "logprobs", "top2"):
+    for name in ("ids", "ends", "logprobs", "values", "top2"):
         if name in head:
             code, count = head[name]
             values = array(str(code))
@@ -83,6 +85,7 @@ def _unpack(row: Row) -> Completion:
         reply_at,
         ids=_whole(arrays.get("ids")),
         logprobs=arrays.get("logprobs"),
+        values=arrays.get("values"),
         top2=None if flat is None else tuple(zip(flat[::2], flat[1::2], strict=True)),
         ends=_whole(arrays.get("ends"), running=True),
         generated=generated,

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from thence.core.beams import grow
 from thence.core.completion import Ability
 from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search, Verifier
@@ -51,17 +52,13 @@ class Beam:
 
     async def solve(self, search: Search) -> Result:
         """Draw, score, keep, until nothing is left to continue."""
-        ended: list[Node] = []
-        live = await search.steps(n=self.n, cap=self.step_tokens)
-        for _ in range(self.depth):
-            ended += [node for node in live if search.ended(node)]
-            live = [node for node in live if not search.ended(node)]
-            if not live:
-                break
+
+        async def choose(live: list[Node]) -> list[Node]:
             values = [s.value for s in await search.score(live, self.verifier)]
             order = best_first(search, live, values)
-            going_on = [live[i] for i in order[: self.kept([values[i] for i in order])]]
-            live = await search.steps(going_on, min(self.width, self.n), cap=self.step_tokens)
+            return [live[i] for i in order[: self.kept([values[i] for i in order])]]
+
+        ended = await grow(search, self.n, min(self.width, self.n), self.depth, self.step_tokens, choose)
         return await select(search, ended, self.verifier, self.select, "beam")
 
     def kept(self, values: Sequence[float]) -> int:

@@ -43,7 +43,7 @@ class DiverseTreeSearch:
         first = await search.steps(n=self.n, cap=self.step_tokens)
         trees = [first[i : i + self.width] for i in range(0, len(first), self.width)]
         ended: list[Node] = []
-        for _ in range(self.depth):
+        for level in range(1, self.depth + 1):
             await search.score([node for tree in trees for node in tree], self.verifier)
             best: list[Node] = []
             for tree in trees:
@@ -51,7 +51,7 @@ class DiverseTreeSearch:
                 top = tree[best_first(search, tree, [s.value for s in await search.score(tree, self.verifier)])[0]]
                 if not search.ended(top):
                     best.append(top)
-            if not best:
+            if not best or level == self.depth:
                 break
             drawn = await search.steps(best, self.width, cap=self.step_tokens)
             trees = [drawn[i : i + self.width] for i in range(0, len(drawn), self.width)]

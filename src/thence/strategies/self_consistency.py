@@ -7,6 +7,8 @@ probability exp(sum log p) (which estimates sum of p squared and favours short t
 exp(mean log p); ``aggregate=avg`` takes the mean weight of a class instead of its sum, which ignores counts and lets
 one lucky rare answer win (22.1 % against 74.4 % in the paper's table for PaLM-540B on GSM8K).
 ``confidence`` weighs a vote by exp(mean log p) over the answer's own tokens (0 for an answer without tokens).
+
+``inner`` is another strategy that makes each of the samples; weights are then those of the text that it chose.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from typing import Literal
 
 from thence.core.completion import Ability
 from thence.core.errors import check_counts
-from thence.core.search import AnswerClass, Result, Search
+from thence.core.nested import samples
+from thence.core.search import AnswerClass, Result, Search, Strategy
 from thence.core.tree import Node
 from thence.core.votes import elect
 
@@ -32,6 +35,7 @@ class SelfConsistency:
     n: int = 16
     weight: Weight = "count"
     aggregate: Literal["sum", "avg"] = "sum"
+    inner: Strategy | None = None
 
     def __post_init__(self) -> None:
         check_counts("self-consistency", n=self.n)
@@ -43,15 +47,16 @@ class SelfConsistency:
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Log-probabilities, unless votes are counted."""
-        return frozenset() if self.weight == "count" else frozenset({Ability.LOGPROBS})
+        """Log-probabilities, unless votes are counted, and what ``inner`` needs."""
+        own = frozenset() if self.weight == "count" else frozenset({Ability.LOGPROBS})
+        return own | (self.inner.needs if self.inner is not None else frozenset())
 
     async def solve(self, search: Search) -> Result:
         """Sample, group by answer, elect."""
-        nodes = await search.expand(n=self.n)
+        nodes, drawn = await samples(search, self.n, self.inner)
         classes = await search.classes(nodes)
         if self.weight == "count" and self.aggregate == "sum":
-            return elect(search, classes, len(nodes))
+            return elect(search, classes, drawn)
         voters = {node.index: node for group in classes for node in group.nodes}
         weights = weigh(search, list(voters.values()), self.weight)
 
@@ -59,7 +64,7 @@ class SelfConsistency:
             total = sum(weights[node.index] for node in group.nodes)
             return total / len(group.nodes) if self.aggregate == "avg" else total
 
-        return elect(search, classes, len(nodes), together)
+        return elect(search, classes, drawn, together)
 
 
 def weigh(search: Search, nodes: Sequence[Node], weight: Weight) -> dict[int, float]:

@@ -18,6 +18,7 @@ A claim about sampling, voting, verifying, labelling or searching is tested here
 | ``Chain`` | steps that slip, recover or fail: values, validity, lucky answers, Monte-Carlo labels |
 | ``Branches`` | random trees with priors and right leaves: beam search, tree search, over-optimisation |
 | ``Urn`` | answer laws by stratum (easy, medium, hard, trap) or Beta-distributed: votes, coverage, early stopping |
+| ``Revision`` | answers that are reviewed and revised: chains that mend and spoil, critics that flag |
 | ``Table`` | a language model given as a table: greedy decoding against the marginal answer |
 
 ``laws`` holds the closed forms that need no world.
@@ -27,6 +28,7 @@ from .branches import Branches
 from .chain import Chain, State
 from .generator import WorldGenerator
 from .oracle import Oracle
+from .revision import Revision
 from .table import Table
 from .task import WorldTask
 from .urn import Beta, Stratum, Urn
@@ -40,6 +42,7 @@ __all__ = [
     "Moves",
     "Oracle",
     "Place",
+    "Revision",
     "State",
     "Stratum",
     "Table",

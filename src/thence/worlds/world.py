@@ -15,7 +15,7 @@ be compared with the truth.
 A state that is hidden in a paper must be readable here, because a generator continues text: each step names the state
 it leads to. Text that is not the world's own (a hint, a forced "Wait") is read over and changes nothing.
 
-Not covered: laws that depend on the wording of the question, and answers revised after they were given.
+Not covered: laws that depend on the wording of the question. Answers revised after they were given: `revision`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,30 @@
+"""The yardstick: how far a strategy is from the best possible one, on worlds where that one can be computed.
+
+``yard`` says what the worlds are, ``optimum`` solves them, ``measure`` runs strategies through the real search and puts
+them beside the optimum. ``docs/yardstick.md`` explains how to read the table.
+"""
+
+from .measure import Cell, Entry, Learns, Report, Row, measure
+from .optimum import Optimum, Point, States, solver_calls
+from .yard import BUDGETS, CAP, QUALITIES, STRATA, Quality, Yard, YardGenerator, YardVerifier
+
+__all__ = [
+    "BUDGETS",
+    "CAP",
+    "QUALITIES",
+    "STRATA",
+    "Cell",
+    "Entry",
+    "Learns",
+    "Optimum",
+    "Point",
+    "Quality",
+    "Report",
+    "Row",
+    "States",
+    "Yard",
+    "YardGenerator",
+    "YardVerifier",
+    "measure",
+    "solver_calls",
+]

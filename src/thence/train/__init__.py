@@ -1,0 +1,1 @@
+"""Training: losses, tokenised examples, one loop, and the verifiers made with them."""
