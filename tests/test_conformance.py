@@ -55,6 +55,8 @@ GRIDS = {
         "bayes-adaptive(n=6,price=0.0001)",
         "bayes-adaptive(n=5,verifier={logprob,agreement})",
     ],
+    "self-check": ["self-check(n={1,5})", "self-check(n=4,c=1.0,verdict_tokens=3)"],
+    "diverse": ["diverse(n=6,prompts=3,verifier=logprob)", "diverse(n=4,verifier=agreement,select=max)"],
     "lookahead": ["lookahead(n=4,width=2,k={0,2},verifier={logprob,agreement})"],
     "particle-filtering": [
         "particle-filtering(n=4,weight={odds,score,ratio},select={max,vote},verifier={logprob,agreement})",
@@ -68,6 +70,8 @@ GRIDS = {
     "best-of-n": [
         "best-of-n(n=5,verifier={logprob,agreement},select={max,vote})",
         'best-of-n(n=3,verifier=logprob,inner="self-refine(rounds=1)")',
+        'best-of-n(n=4,verifier="critique(k=2)")',
+        'best-of-n(n=4,verifier="p-true(exact=no,n=2)")',
     ],
 }
 REGISTERED = [name for grids in GRIDS.values() for grid in grids for name, _ in methods.strategies(grid)]

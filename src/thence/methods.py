@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -210,6 +210,20 @@ METHODS: tuple[Method, ...] = (
         "strategies.bayes:BayesAdaptive",
         "vote that samples while one more is worth its price (Bayes)",
     ),
+    _row(
+        "strategy",
+        "self-check",
+        "strategies.self_check:SelfCheck",
+        "a vote; below certainty c the model is asked to confirm, else the next answer",
+        "2310.04815",
+    ),
+    _row(
+        "strategy",
+        "diverse",
+        "strategies.diverse:Diverse",
+        "samples under several prompts, a vote weighted by a verifier",
+        "2206.02336",
+    ),
     _row("prompt", "bare", "prompts.styles:Bare", "the question alone"),
     _row("prompt", "direct", "prompts.styles:Direct", "only the answer"),
     _row("prompt", "cot", "prompts.styles:ChainOfThought", "think step by step, one call", "2205.11916"),
@@ -246,6 +260,14 @@ METHODS: tuple[Method, ...] = (
         "2305.00633",
     ),
     _row("verifier", "judge", "verifiers.judge:Judge", "judge:NAME@URL, a model asked for a number"),
+    _row("verifier", "p-true", "verifiers.asking:PTrue", "P(Yes), asked of the policy or p-true:NAME@URL", "2207.05221"),
+    _row(
+        "verifier",
+        "critique",
+        "verifiers.asking:Critique",
+        "share of k critiques that find nothing wrong; or critique:NAME@URL",
+        "2408.15240",
+    ),
     _row("verifier", "prm", "verifiers.learned:load", "prm:PATH, a number per step by a trained model", "2305.20050"),
     _row("verifier", "orm", "verifiers.learned:load", "orm:PATH, a number per solution", "2110.14168"),
     _row("verifier", "value", "verifiers.learned:load", "value:PATH, P(right in the end) per step", "2309.17179"),
@@ -577,6 +599,12 @@ def verifier(text: str) -> Verifier:
                 f"verifier {text!r} needs its weights: {kind}:PATH, or {kind}:acorn for the embedded model"
             )
         return _learned(kind.strip(), one(rest, "verifier"))
+    if kind in ("p-true", "critique") and colon:
+        asked = one(rest, "verifier")
+        own = asked.name.partition(":")[0] in ("hf", "openai", "acorn", "replay")
+        made = build(_import(rows[kind].where), Spec(kind, asked.arguments))
+        generator = model(asked.name if own else f"openai:{asked.name}")
+        return cast(Verifier, replace(made, generator=generator, label=asked.name))
     if kind == "judge":
         from .verifiers.judge import Judge
 

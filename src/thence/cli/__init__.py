@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
     "laws": ("laws:laws", "Compare the worlds' closed forms with what the real strategies do."),
     "yardstick": ("yardstick:yardstick", "Measure strategies against the best possible policy."),
+    "critics": ("critics:critics", "Measure critics: how well each one judges each policy's solutions."),
     "break": ("break_:break_verifier", "Attack a verifier: which tricks raise its scores, and where best-of-N turns."),
     "label": ("label:label", "Label reasoning steps by completing them and grading the answers."),
     "why": ("why:why", "Find the step that loses one wrong answer."),
