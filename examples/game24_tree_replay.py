@@ -27,7 +27,8 @@ from game24_grader import check
 from thence.core.completion import Ability, Sampling
 from thence.core.problem import Problem
 from thence.core.scores import Score
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
+from thence.core.solve import solve
 from thence.core.tree import Node, Tree
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.grading.extract import default_reading

@@ -18,8 +18,9 @@ from .core.completion import Ability, Sampling
 from .core.errors import UsageError
 from .core.problem import Message, Problem
 from .core.protocols import Generator, PromptStyle, Task
-from .core.search import Result, Strategy, check_needs
-from .core.search import solve as _solve
+from .core.search import Result, Strategy
+from .core.solve import check_needs
+from .core.solve import solve as _solve
 from .methods import ModelOptions
 
 if TYPE_CHECKING:

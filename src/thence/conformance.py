@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,8 @@ from .core.completion import Ability, Completion, Context, Failure, Finish, Orig
 from .core.errors import CallFailed, UsageError
 from .core.problem import Problem
 from .core.protocols import Followup, Generator, SamplePool
-from .core.search import SPENT_OUT, VERIFIER, Result, Strategy, solve
+from .core.search import SPENT_OUT, VERIFIER, Result, Strategy
+from .core.solve import solve
 from .core.tree import SOLUTION, Kind, Node
 from .generators.scripted import Cue, Line, ScriptedGenerator
 
@@ -530,7 +532,7 @@ async def natural_end_ends_a_path(strategy: Factory) -> None:
         result = await _solve(strategy(), world.make(), problem, world, seed=seed)
         for node in _solutions(result):
             path = result.tree.path(node)
-            following = zip(path, path[1:], strict=False)
+            following = itertools.pairwise(path)
             ended = any(n.completion.finish is Finish.EOS and m.origin is not Origin.FORCED for n, m in following)
             _demand(not ended, f"a text that had ended was continued {where}")
 

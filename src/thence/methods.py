@@ -260,7 +260,9 @@ METHODS: tuple[Method, ...] = (
         "2305.00633",
     ),
     _row("verifier", "judge", "verifiers.judge:Judge", "judge:NAME@URL, a model asked for a number"),
-    _row("verifier", "p-true", "verifiers.asking:PTrue", "P(Yes), asked of the policy or p-true:NAME@URL", "2207.05221"),
+    _row(
+        "verifier", "p-true", "verifiers.asking:PTrue", "P(Yes), asked of the policy or p-true:NAME@URL", "2207.05221"
+    ),
     _row(
         "verifier",
         "critique",

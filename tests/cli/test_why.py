@@ -21,7 +21,8 @@ from thence.core.errors import DataError, StoreError, UsageError
 from thence.core.label_files import read_labels
 from thence.core.labels import Labelled
 from thence.core.problem import Problem
-from thence.core.search import Result, solve
+from thence.core.search import Result
+from thence.core.solve import solve
 from thence.prompts.styles import Bare
 from thence.stores.sqlite import Cell, RunFile
 from thence.strategies.repeated_sampling import RepeatedSampling

@@ -13,7 +13,8 @@ from thence.core.completion import Ability, Completion, Sampling
 from thence.core.errors import UsageError
 from thence.core.nested import samples
 from thence.core.problem import Problem
-from thence.core.search import Result, Search, Strategy, solve
+from thence.core.search import Result, Search, Strategy
+from thence.core.solve import solve
 from thence.core.tree import Kind
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.grading.extract import NumericReading

@@ -17,7 +17,8 @@ from thence.core.errors import CallFailed, UsageError
 from thence.core.problem import Message, Problem
 from thence.core.protocols import Generator, PromptStyle
 from thence.core.scores import Score
-from thence.core.search import SPENT_OUT, Search, check_needs, clip, solve
+from thence.core.search import SPENT_OUT, Search, clip
+from thence.core.solve import check_needs, solve
 from thence.core.tree import Kind, Node
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.grading.extract import NumericReading

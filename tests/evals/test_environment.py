@@ -17,8 +17,9 @@ from thence.core.completion import Ability
 from thence.core.errors import UsageError
 from thence.core.problem import Problem
 from thence.core.scores import Meaning, Score
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
 from thence.core.segmenter import Kind, Segmenter
+from thence.core.solve import solve
 from thence.core.tree import Node
 from thence.evals import environment as module
 from thence.evals.environment import environment

@@ -11,7 +11,8 @@ import pytest
 
 from thence.core.completion import Ability, Sampling
 from thence.core.errors import UsageError
-from thence.core.search import Result, Search, Strategy, solve
+from thence.core.search import Result, Search, Strategy
+from thence.core.solve import solve
 from thence.evals.metrics import maj_at_k_population
 from thence.evals.yardstick import Entry, Optimum, Quality, Row, Yard, YardGenerator, YardVerifier, measure
 from thence.evals.yardstick.measure import Cell, Measured, compared, controls, joint_chances, run_entry

@@ -8,7 +8,8 @@ from math import log
 from thence.core.completion import Sampling
 from thence.core.problem import Problem
 from thence.core.protocols import Generator, PromptStyle
-from thence.core.search import Result, Strategy, solve
+from thence.core.search import Result, Strategy
+from thence.core.solve import solve
 from thence.generators.scripted import Cue, Line, ScriptedGenerator
 from thence.grading.extract import NumericReading
 from thence.prompts.styles import Bare

@@ -11,7 +11,8 @@ import pytest
 from thence import conformance
 from thence.core.completion import Sampling
 from thence.core.errors import UsageError
-from thence.core.search import Result, solve
+from thence.core.search import Result
+from thence.core.solve import solve
 from thence.evals.yardstick import QUALITIES, Optimum, Yard, YardGenerator, YardVerifier
 from thence.prompts.styles import Bare
 from thence.strategies.bayes import BayesAdaptive, Beliefs, worth

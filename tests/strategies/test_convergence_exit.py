@@ -9,7 +9,8 @@ from test_budget_forcing import Forcible
 from thence import conformance
 from thence.core.completion import Finish, Sampling
 from thence.core.errors import UsageError
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
+from thence.core.solve import solve
 from thence.core.tree import Kind
 from thence.generators.scripted import ScriptedGenerator
 from thence.grading.extract import NumericReading

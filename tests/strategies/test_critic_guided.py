@@ -16,7 +16,8 @@ from thence.core.problem import Problem
 from thence.core.protocols import Generator
 from thence.core.review import REVIEW_STEP
 from thence.core.scores import Meaning, Score
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
+from thence.core.solve import solve
 from thence.core.tree import Kind, Node
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.grading.extract import NumericReading

@@ -11,7 +11,8 @@ from drawing import PROBLEM, Cue, answering, solved
 from thence import conformance
 from thence.core.completion import Ability, Completion, Finish, Sampling
 from thence.core.errors import UsageError
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
+from thence.core.solve import solve
 from thence.core.tree import Kind, Tree
 from thence.generators.scripted import ScriptedGenerator
 from thence.grading.extract import NumericReading

@@ -14,8 +14,9 @@ from thence.conformance import check
 from thence.core.completion import Sampling
 from thence.core.errors import UsageError
 from thence.core.problem import Problem
-from thence.core.search import Result, solve
+from thence.core.search import Result
 from thence.core.seeds import derive
+from thence.core.solve import solve
 from thence.core.tree import Kind
 from thence.evals.metrics import maj_at_k_population
 from thence.generators.scripted import ScriptedGenerator

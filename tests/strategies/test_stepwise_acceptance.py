@@ -12,7 +12,8 @@ from thence import conformance
 from thence.core.completion import Ability, Sampling
 from thence.core.errors import UsageError
 from thence.core.scores import Score
-from thence.core.search import Search, solve
+from thence.core.search import Search
+from thence.core.solve import solve
 from thence.core.tree import Node
 from thence.generators.scripted import ScriptedGenerator
 from thence.grading.extract import NumericReading

@@ -15,7 +15,8 @@ from thence.core.errors import UsageError
 from thence.core.problem import Message, Problem
 from thence.core.protocols import Generator
 from thence.core.review import REVIEW
-from thence.core.search import Priced, Result, Search, Strategy, check_needs, solve
+from thence.core.search import Priced, Result, Search, Strategy
+from thence.core.solve import check_needs, solve
 from thence.core.tree import Kind, Node
 from thence.core.verdicts import CONFIRM, said_yes
 from thence.core.votes import Select
@@ -239,7 +240,7 @@ async def test_a_model_that_scores_no_text_is_refused_where_it_must() -> None:
     with pytest.raises(UsageError, match="leave exact=yes out"):
         PTrue(blind, "big", exact="yes")
     assert PTrue(exact="auto").needs == PTrue(exact="no").needs == frozenset()
-    with pytest.raises(UsageError, match="score-text"):
+    with pytest.raises(UsageError, match="no log-probabilities of given text"):
         check_needs("p-true", PTrue(exact="yes").needs, blind, "scripted")
     search = searching(blind)
     with pytest.raises(UsageError, match="no log-probabilities of given text"):

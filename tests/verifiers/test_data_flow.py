@@ -17,8 +17,9 @@ from thence.core.completion import Completion, Finish, Sampling
 from thence.core.errors import UsageError
 from thence.core.problem import Problem
 from thence.core.scores import Meaning, Score
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
 from thence.core.segmenter import Segmenter
+from thence.core.solve import solve
 from thence.core.tree import Kind
 from thence.generators.scripted import ScriptedGenerator
 from thence.grading.extract import NumericReading

@@ -10,7 +10,8 @@ import pytest
 from thence.core.completion import Ability, Sampling
 from thence.core.errors import UsageError
 from thence.core.scores import Meaning
-from thence.core.search import Result, Search, Strategy, solve
+from thence.core.search import Result, Search, Strategy
+from thence.core.solve import solve
 from thence.prompts.styles import Bare
 from thence.strategies.beam import Beam
 from thence.strategies.self_eval_beam import SelfEvalBeam

@@ -17,7 +17,8 @@ from thence.core.completion import Ability, Finish, Sampling
 from thence.core.errors import DataError, ModelError, ThenceError, UsageError
 from thence.core.problem import Problem
 from thence.core.scores import Aggregate, Meaning
-from thence.core.search import POLICY, Result, Search, Strategy, head_of, solve
+from thence.core.search import POLICY, Result, Search, Strategy
+from thence.core.solve import head_of, solve
 from thence.generators.local import LocalGenerator, load_local
 from thence.methods import ACORN, strategy, verifier
 from thence.nets.adapters import merge_adapter
@@ -183,7 +184,7 @@ def test_samples_carry_the_numbers_of_one_head_only(head: Path) -> None:
 
 
 async def test_a_head_needs_a_local_model(head: Path) -> None:
-    from thence.core.search import check_needs
+    from thence.core.solve import check_needs
     from thence.generators.scripted import ScriptedGenerator
 
     with pytest.raises(UsageError, match="cannot run a head on its own states; use a local model"):

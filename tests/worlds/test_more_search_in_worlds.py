@@ -15,7 +15,8 @@ from thence.core.beams import chains, path_steps
 from thence.core.completion import Ability
 from thence.core.problem import Problem
 from thence.core.scores import Meaning, Score
-from thence.core.search import Result, Search, Strategy, solve
+from thence.core.search import Result, Search, Strategy
+from thence.core.solve import solve
 from thence.core.tree import Kind, Node
 from thence.prompts.styles import Bare
 from thence.strategies.beam import Beam

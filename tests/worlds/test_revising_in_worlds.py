@@ -11,7 +11,8 @@ from thence.core.completion import Ability
 from thence.core.problem import Message
 from thence.core.review import AGAIN
 from thence.core.scores import Meaning
-from thence.core.search import Result, Search, Strategy, solve
+from thence.core.search import Result, Search, Strategy
+from thence.core.solve import solve
 from thence.core.tree import Kind
 from thence.prompts.styles import Bare
 from thence.strategies.budget_forcing import BudgetForcing

@@ -107,7 +107,7 @@ async def test_one_tree_is_a_beam_that_keeps_one() -> None:
 
 @pytest.mark.parametrize("budget", [1, 15, 40, 90, 200])
 async def test_a_budget_is_never_exceeded(budget: int) -> None:
-    from thence.core.search import solve
+    from thence.core.solve import solve
     from thence.prompts.styles import Bare
 
     world = Branches(size=5)

@@ -11,7 +11,8 @@ from world_runs import HOT, ask, is_right, near, near_mean, number_right, reques
 
 from thence.core.completion import Completion
 from thence.core.scores import Meaning
-from thence.core.search import Result, solve
+from thence.core.search import Result
+from thence.core.solve import solve
 from thence.evals.evaluate import Arm, evaluate
 from thence.evals.metrics import maj_at_k_population
 from thence.prompts.styles import Bare

@@ -13,7 +13,8 @@ from world_runs import HOT, is_right, number_right, results
 from thence.core.completion import Ability
 from thence.core.problem import Problem
 from thence.core.scores import Meaning, Score
-from thence.core.search import Result, Search, solve
+from thence.core.search import Result, Search
+from thence.core.solve import solve
 from thence.core.tree import Node
 from thence.prompts.styles import Bare
 from thence.strategies.mcts import Mcts, State

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from thence.core.budget import Spent
 from thence.core.completion import Completion, Context, Failure, Request, Sampling, Segment
 from thence.core.problem import Problem
-from thence.core.search import Result, Strategy, solve
+from thence.core.search import Result, Strategy
+from thence.core.solve import solve
 from thence.prompts.styles import Bare
 from thence.worlds import World, WorldGenerator
 

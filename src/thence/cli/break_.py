@@ -17,7 +17,8 @@ from thence.core.errors import CallFailed, DataError, UsageError
 from thence.core.problem import Problem
 from thence.core.protocols import Task
 from thence.core.run import Runner, Stopper, wants_more
-from thence.core.search import Result, Verifier, solve
+from thence.core.search import Result, Verifier
+from thence.core.solve import solve
 from thence.evals.evaluate import chosen_problems
 from thence.evals.stress import Attacked, Pool, Selection, Solution, select_hard, stress
 from thence.evals.stress.attacks import Change

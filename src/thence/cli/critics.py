@@ -15,7 +15,8 @@ from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.core.protocols import Task
 from thence.core.run import Stopper
-from thence.core.search import Verifier, check_needs
+from thence.core.search import Verifier
+from thence.core.solve import check_needs
 from thence.evals.critics import THRESHOLD, Judged, Panel, Rate, Solution, criticise, document, matrix
 from thence.evals.evaluate import Arm, eval_header
 from thence.evals.report import Report

@@ -8,7 +8,7 @@ from thence import api, methods
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.core.protocols import Generator
-from thence.core.search import check_needs
+from thence.core.solve import check_needs
 from thence.evals.first_error import FirstErrorReport, evaluate_first_error, first_error_header
 from thence.evals.metrics import Interval
 from thence.stores.header import default_path

@@ -14,6 +14,9 @@ from typing import TypeVar
 
 from .errors import UsageError
 
+POLICY, VERIFIER = "policy", "verifier"  # roles: who generates, who judges
+SPENT_OUT = "budget"  # why a search stopped
+
 
 def add(a: int | None, b: int | None) -> int | None:
     """Sum in which an unknown stays unknown."""

@@ -7,116 +7,28 @@ tokens exceed the budget.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from math import ceil
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 from .answers import Reading
-from .budget import Ledger, add
-from .completion import (
-    Ability,
-    Completion,
-    Context,
-    Failure,
-    Finish,
-    Origin,
-    Request,
-    Sampling,
-    Segment,
-    TokenLogprobs,
-)
-from .errors import CallFailed, ModelError, ServerError, StoreError, ThenceError, UsageError
+from .budget import POLICY, SPENT_OUT, VERIFIER, Ledger
+from .completion import Ability, Completion, Context, Finish, Origin, Sampling, Segment, TokenLogprobs
+from .errors import UsageError
 from .problem import Message, Problem
-from .protocols import CountsWaste, Followup, Generator, PromptStyle, SamplePool, Scorer, missing
+from .protocols import Followup, Generator, PromptStyle, SamplePool, Scorer
+from .result import AnswerClass, Result, Vote
 from .scores import Score
 from .seeds import derive, digest
 from .segmenter import Kind as Cut
 from .segmenter import Segmenter
+from .stream import Job, Order, Stream, clip
 from .tree import SOLUTION, Found, Kind, Node, Tree, as_found, render
 
-POLICY = "policy"
-VERIFIER = "verifier"
-SPENT_OUT = "budget"
 TEMPLATE_TOKENS = 256  # what a server's chat template may add to a prompt that we cannot count
-# What a budget keeps for a verifier before a text is drawn: about its length in tokens, and its tags. What the text
-# really costs is known when it is there; if even that does not fit, it stays unscored.
-JUDGED_RATE, JUDGED_MORE = 1.1, 8
 PROMISED = ":promised"
 UNPAID = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One class of equal answers: how many samples gave it and the weight they had together."""
-
-    answer: str
-    count: int
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerClass:
-    """Nodes with the same answer, each listed once per draw, in seed order."""
-
-    key: str
-    answer: str
-    nodes: tuple[Node, ...]
-
-
-@dataclass(slots=True)
-class Result:
-    """What a strategy found for one problem.
-
-    ``confidence`` is the strategy's own number in [0, 1] (agreement for votes) or None. ``stopped`` says why it ended
-    early (``budget``), None when it ran its course. ``node`` is the chosen trace's last node.
-    """
-
-    problem: Problem
-    answer: str | None
-    confidence: float | None
-    node: Node | None
-    tree: Tree
-    ledger: Ledger
-    stopped: str | None = None
-    votes: tuple[Vote, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def trace(self) -> str:
-        """The chosen solution, from its first step to its end."""
-        return self.tree.solution(self.node) if self.node is not None else ""
-
-    @property
-    def reply(self) -> str:
-        """The chosen solution without its thought: what is graded."""
-        return "" if self.node is None else self.trace[self.tree.reply_at(self.node) :]
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the chosen solution was cut."""
-        return self.node is not None and self.node.truncated
-
-    def record(self) -> dict[str, Any]:
-        """The result as plain JSON values (no reference, no verdict: those are the task's)."""
-        charged, spent = self.ledger.total_charged, self.ledger.total_spent
-        return {
-            "problem": self.problem.id,
-            "hash": self.problem.hash,
-            "answer": self.answer,
-            "confidence": self.confidence,
-            "node": self.node.index if self.node is not None else None,
-            "stopped": self.stopped,
-            "truncated": self.truncated,
-            "votes": [[v.answer, v.count, v.weight] for v in self.votes],
-            "notes": list(self.notes),
-            "charged": {k: getattr(charged, k) for k in ("prompt", "generated", "verifier")},
-            "spent": {k: getattr(spent, k) for k in ("prefilled", "reused", "generated", "wasted", "verifier")},
-            "tree": self.tree.record(),
-        }
 
 
 class Verifier(Protocol):
@@ -162,240 +74,6 @@ class Strategy(Protocol):
     def needs(self) -> frozenset[Ability]: ...
 
     async def solve(self, search: Search) -> Result: ...
-
-
-@dataclass(slots=True)
-class _Job:
-    """One draw that has been asked for: which child of which node, and what it may cost."""
-
-    node: Node
-    ordinal: int
-    sampling: Sampling
-    context: Context
-    ids: tuple[int, ...] | None
-    cap: int | None = None
-    key: str = ""
-    outcome: Completion | Failure | None = None
-    started: bool = False
-    pooled: bool = False
-    reserved: int = 0
-    via: tuple[int, ...] = ()  # what stands in the draw path between the node and the ordinal
-    hinted: bool = False  # the node is continued under other messages than the style's
-    taken: Node | None = None  # the same draw, already in the tree
-
-    @property
-    def path(self) -> tuple[int, ...]:
-        return (*self.node.draws[0], *self.via, self.ordinal)
-
-
-Order = Literal["seed", "arrival"]
-
-
-class Stream:
-    """Draws in seed order while later ones run ahead.
-
-    Use as ``async with search.stream(...) as samples: async for node in samples: ...``; leaving the block cancels what
-    still runs and waits until it has stopped. Without a budget every draw may run ahead; under a budget none does
-    unless ``ahead`` asks for it. A draw gets ``min(cap, budget - what all earlier draws cost)`` tokens, whatever the
-    timing: it starts early only if its whole cap is sure to fit.
-    """
-
-    def __init__(
-        self, search: Search, jobs: list[_Job], kind: Kind, role: str, ahead: int | None, order: Order
-    ) -> None:
-        self._search, self._jobs, self._kind, self._role, self._order = search, jobs, kind, role, order
-        if ahead is None:
-            ahead = 0 if search.ledger.budget is not None else len(jobs)
-        self._ahead = max(0, ahead)
-        self._next = 0  # the first job not yet handed out
-        self._begun = 0  # jobs start in seed order: how many have
-        self._handed: set[int] = set()
-        self._arrived: list[int] = []
-        self._broken: ThenceError | None = None
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Event()
-        self._promised: set[Context] = set()  # contexts whose tokens an admitted draw of this stream will pay
-        self._reads_later = kind in SOLUTION and search.style.followup is not None
-
-    async def __aenter__(self) -> Stream:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        book = self._search.ledger.book(self._role)
-        for i, job in enumerate(self._jobs):
-            self._release(job)
-            if i not in self._handed and not job.pooled and isinstance(job.outcome, Completion):
-                book.wasted = add(book.wasted, job.outcome.generated)
-                generator = self._search.generator(self._role)
-                if isinstance(generator, CountsWaste) and job.outcome.generated is not None:
-                    generator.waste(job.outcome.generated)
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> Node:
-        """The next draw, charged; ends when all are drawn or the budget is used up."""
-        search = self._search
-        while True:
-            if len(self._handed) == len(self._jobs):
-                raise StopAsyncIteration
-            if not self._fill():
-                search.stopped = SPENT_OUT
-                raise StopAsyncIteration
-            if self._broken is not None:
-                raise self._broken
-            i = self._ready()
-            if i is not None:
-                return self._hand_out(i)
-            self._news.clear()
-            await self._news.wait()
-
-    def _ready(self) -> int | None:
-        if self._order == "seed":
-            return self._next if self._jobs[self._next].outcome is not None else None
-        return next((i for i in self._arrived if i not in self._handed), None)
-
-    def _hand_out(self, i: int) -> Node:
-        job, search = self._jobs[i], self._search
-        self._handed.add(i)
-        while self._next < len(self._jobs) and self._next in self._handed:
-            self._next += 1
-        self._release(job)
-        if job.taken is not None:
-            return job.taken
-        outcome = job.outcome
-        if isinstance(outcome, Failure):
-            raise CallFailed(f"{outcome.kind} after {outcome.attempts} attempt(s): {outcome.message}", outcome.kind)
-        assert outcome is not None
-        if outcome.finish is Finish.BUDGET:
-            search.stopped = SPENT_OUT
-        search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
-        search.charge(self._role, generated=outcome.generated)
-        search.room()  # under a budget an unknown count is an error at once
-        law = "hinted" if job.hinted else job.sampling.law(search.sampling)
-        kind = self._kind
-        own_stop = outcome.finish is Finish.STOP and set(job.sampling.stop) <= set(search.sampling.stop)
-        if kind is Kind.STEP and (outcome.finish is Finish.EOS or own_stop):
-            kind = Kind.FINISH
-        node = search.tree.add(job.node, outcome, job.path, kind=kind, role=self._role, law=law)
-        search.note(job.key, node, job.context if job.hinted else None)
-        if self._reads_later:
-            search.set_aside(node)
-        if kind in SOLUTION:
-            search.set_aside_for_checker(node)
-        return node
-
-    def _release(self, job: _Job) -> None:
-        self._search.reserved -= job.reserved
-        job.reserved = 0
-
-    def _fill(self) -> bool:
-        """Start what may start. False when the next draw does not fit into the budget at all."""
-        first = self._begun
-        while self._begun < len(self._jobs) and self._begun <= self._next + self._ahead:
-            if not self._admit(self._jobs[self._begun], is_next=self._begun == self._next):
-                break
-            self._begun += 1
-        if self._begun > first:
-            self._start(range(first, self._begun))
-        return self._begun > self._next
-
-    def _admit(self, job: _Job, *, is_next: bool) -> bool:
-        """Reserve tokens for a draw: its whole cap, or what is left if all earlier ones are paid."""
-        search = self._search
-        cap = search.cap(job.sampling, job.ids, self._role, self._kind)
-        if not job.key:
-            job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
-            job.taken = search.taken(job.key, cap)
-        left = search.room()
-        if left is None or job.taken is not None:
-            return True
-        if cap is None:
-            raise UsageError("a budget needs a token cap per sample; set --max-tokens")
-        later = search.followup_cost() if self._reads_later else 0
-        shared = job.context in self._promised
-        overhead = later + (0 if shared else search.unseen_prompt(self._role, job.context, job.ids))
-        rate = 0.0
-        if self._kind in SOLUTION and (checker := search.checker) is not None:
-            overhead += JUDGED_MORE + (0 if shared else search.unseen_by(checker, job.node))
-            rate = JUDGED_RATE * checker.times
-        if left - overhead >= cap + ceil(rate * cap):
-            job.cap = cap
-        elif is_next and (fits := int((left - overhead) / (1 + rate))) >= 1:
-            job.cap = fits
-        else:
-            return False
-        job.reserved = overhead + job.cap + ceil(rate * job.cap)
-        search.reserved += job.reserved
-        self._promised.add(job.context)
-        return True
-
-    def _start(self, batch: range) -> None:
-        search = self._search
-        calls: list[tuple[int, Request, int | None, int | None]] = []
-        for i in batch:
-            job = self._jobs[i]
-            whole = search.cap(job.sampling, job.ids, self._role, self._kind)
-            cap = whole if job.cap is None else job.cap
-            if job.ids is None and cap != whole:  # then the cap is part of who the sample is
-                job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
-            known = job.taken.completion if job.taken is not None else search.from_pool(job, cap, self._role)
-            if known is not None:
-                job.outcome, job.pooled = self._marked(known, cap, whole), True
-                self._arrived.append(i)
-                self._news.set()
-                continue
-            seed = derive(search.seed, search.problem.hash, job.path, self._role, str(self._kind))
-            sampling = replace(job.sampling, max_tokens=cap)
-            calls.append(
-                (i, Request(job.context, sampling, seed, draw=job.ordinal, problem=search.problem.id), cap, whole)
-            )
-        if calls:
-            pump = asyncio.get_running_loop().create_task(self._pump(calls))
-            self._pumps.add(pump)
-
-    async def _pump(self, calls: list[tuple[int, Request, int | None, int | None]]) -> None:
-        """Carry outcomes from the generator to their jobs; every finished sample goes to the pool at once."""
-        search = self._search
-        todo = {i for i, *_ in calls}
-        try:
-            run = search.generator(self._role).run([c[1] for c in calls], search.ledger.book(self._role))
-            async with aclosing(run) as outcomes:
-                async for k, outcome in outcomes:
-                    i, _, cap, whole = calls[k]
-                    if isinstance(outcome, Completion):
-                        search.to_pool(self._jobs[i].key, outcome)
-                        outcome = self._marked(outcome, cap, whole)
-                    self._jobs[i].outcome = outcome
-                    todo.discard(i)
-                    self._arrived.append(i)
-                    self._news.set()
-        except asyncio.CancelledError:  # by this stream, or by an engine that was shut down: nobody may wait for ever
-            self._fail(todo, Failure("cancelled", "the generator stopped in the middle of this request"))
-            raise
-        except (StoreError, UsageError, ServerError, ModelError) as error:  # true of every call: the run must end
-            self._broken = error
-            self._news.set()
-        except Exception as error:  # the boundary: a broken generator fails these calls, and says why
-            self._fail(todo, Failure(type(error).__name__, str(error)))
-        else:
-            self._fail(todo, Failure("lost", "the generator ended without an outcome for this request"))
-
-    def _fail(self, todo: set[int], failure: Failure) -> None:
-        for i in sorted(todo):
-            self._jobs[i].outcome = failure
-            self._arrived.append(i)
-        self._news.set()
-
-    @staticmethod
-    def _marked(outcome: Completion, cap: int | None, whole: int | None) -> Completion:
-        """A sample cut below its own cap was cut by the budget."""
-        if outcome.finish is Finish.LENGTH and cap is not None and (whole is None or cap < whole):
-            return replace(outcome, finish=Finish.BUDGET)
-        return outcome
 
 
 @dataclass(slots=True)
@@ -454,7 +132,7 @@ class Search:
         """
         parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
         samplings = [self.sampling] if sampling is None else [sampling] if isinstance(sampling, Sampling) else sampling
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         counts = [n] * len(parents) if isinstance(n, int) else n
         for parent, count in zip(parents, counts, strict=True):
             context = self.context(parent)
@@ -467,7 +145,7 @@ class Search:
                 slot = (parent.index, role, kind, each.key())
                 for _ in range(count):
                     ordinal = self._ordinal(slot)
-                    jobs.append(_Job(parent, ordinal, each, context, ids, hinted=messages is not None))
+                    jobs.append(Job(parent, ordinal, each, context, ids, hinted=messages is not None))
         return Stream(self, jobs, kind, role, ahead, order)
 
     async def expand(
@@ -672,14 +350,14 @@ class Search:
         """
         if generator is not None:
             self._extra[role] = generator
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         for messages in prompts:
             context = Context(tuple(messages))
             slot = ("ask", context, role, kind)
             ids = self.generator(role).tokens(context)
             via = (derive("ask", *((m.role, m.content) for m in messages)),)
             chosen = sampling or self.sampling.greedy()
-            jobs.append(_Job(self.root, self._ordinal(slot), chosen, context, ids, via=via))
+            jobs.append(Job(self.root, self._ordinal(slot), chosen, context, ids, via=via))
         async with Stream(self, jobs, kind, role, 1 << 30, "seed") as answers:
             nodes = [node async for node in answers]
         self._asked.update((node.index, job.context) for node, job in zip(nodes, jobs, strict=False))
@@ -895,7 +573,7 @@ class Search:
         short = node.completion.finish is Finish.LENGTH and node.completion.generated < cap
         return None if short or node.completion.generated > cap else node
 
-    def from_pool(self, job: _Job, cap: int | None, role: str) -> Completion | None:
+    def from_pool(self, job: Job, cap: int | None, role: str) -> Completion | None:
         """A finished sample that fits the cap (whole, or clipped to it) and has the log-probabilities asked for."""
         known = self.pool.get(job.key) if self.pool is not None else None
         if known is None or (job.sampling.logprobs and known.logprobs is None):
@@ -945,7 +623,7 @@ class Search:
             logprobs=node.completion.logprobs is not None,
         )
         ids = self.generator(POLICY).tokens(context)
-        job = _Job(node, 0, sampling, context, ids)
+        job = Job(node, 0, sampling, context, ids)
         async with Stream(self, [job], Kind.PROBE, POLICY, 1, "seed") as turns:
             async for probe in turns:
                 probe.read = True
@@ -961,112 +639,24 @@ class Search:
         return found
 
 
-def clip(completion: Completion, cap: int, generator: Generator) -> Completion:
-    """The first ``cap`` tokens of a longer sample: the same tokens it would have had under that cap."""
-    if completion.ids is None:
-        raise UsageError("a sample without token ids cannot be clipped; raise --budget or --max-tokens")
-    text = generator.decode(completion.ids[:cap])
-    cut = Completion.of(
-        text, Finish.LENGTH, opened=not completion.text.startswith("<think>") and completion.reply_at > 0
-    )
-    return replace(
-        cut,
-        ids=completion.ids[:cap],
-        logprobs=None if completion.logprobs is None else completion.logprobs[:cap],
-        top2=None if completion.top2 is None else completion.top2[:cap],
-        values=None if completion.values is None else completion.values[:cap],
-        ends=None if completion.ends is None else tuple(min(e, len(text)) for e in completion.ends[:cap]),
-        generated=cap,
-        prompt_tokens=completion.prompt_tokens,
-    )
-
-
 def _value(node: Node) -> str:
     assert node.found is not None
     return node.found.value
 
 
-def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind: str) -> None:
-    """Refuse before any call what a generator cannot do."""
-    lacking = missing(needs, generator.abilities)
-    if lacking:
-        reasons = {
-            "first-token": "cannot branch on the first token; use a local model",
-            "top2": "gives no top-2 log-probabilities; use a local model or a server with logprobs",
-            "logprobs": "gives no log-probabilities; use a local model or a server with logprobs",
-            "values": "cannot run a head on its own states; use a local model",
-            "score-text": "gives no log-probabilities of given text; use a local model, or p-true(exact=no)",
-            "continue": "cannot continue a begun reply; use a local model or a server with continue_final_message",
-        }
-        why = "; ".join(reasons.get(a, f"lacks {a}") for a in lacking)
-        raise UsageError(f"{name}: the {kind} generator {why}")
-
-
-def parts(strategy: object) -> Iterator[object]:
-    """A strategy and whatever it is made of: verifiers, inner strategies, and theirs."""
-    yield strategy
-    for each in fields(strategy) if is_dataclass(strategy) else ():
-        value = getattr(strategy, each.name, None)
-        if hasattr(value, "needs"):
-            yield from parts(value)
-
-
-def head_of(strategy: Strategy) -> str:
-    """The head whose numbers the samples of ``strategy`` carry; UsageError if it wants those of two."""
-    heads = {head for part in parts(strategy) if isinstance(head := getattr(part, "values", ""), str) and head}
-    if len(heads) > 1:
-        raise UsageError(f"samples can carry the numbers of one head, not of {', '.join(sorted(heads))}")
-    return next(iter(heads), "")
-
-
-async def solve(
-    problem: Problem,
-    *,
-    generator: Generator,
-    strategy: Strategy,
-    style: PromptStyle,
-    reading: Reading,
-    sampling: Sampling | None = None,
-    seed: int = 0,
-    budget: int | None = None,
-    pool: SamplePool | None = None,
-    roles: Mapping[str, Generator] | None = None,
-    segmenter: Segmenter | None = None,
-) -> Result:
-    """One question, one strategy, one result. Raises CallFailed when a model call failed for good."""
-    chosen = sampling or generator.defaults
-    if style.stop:
-        chosen = replace(chosen, stop=tuple(dict.fromkeys((*chosen.stop, *style.stop))))
-    if Ability.LOGPROBS in strategy.needs:
-        chosen = replace(chosen, logprobs=True)
-    if Ability.VALUES in strategy.needs:
-        chosen = replace(chosen, values=head_of(strategy))
-    search = Search(
-        problem,
-        {POLICY: generator, **(roles or {})},
-        style,
-        reading,
-        chosen,
-        seed=seed,
-        segmenter=segmenter or Segmenter(),
-        ledger=Ledger(budget),
-        pool=pool,
-    )
-    search.checker = next((part for part in parts(strategy) if isinstance(part, Priced)), None)
-    return await strategy.solve(search)
-
-
 __all__ = [
     "POLICY",
+    "SPENT_OUT",
     "VERIFIER",
     "AnswerClass",
     "Order",
     "Origin",
+    "Priced",
     "Result",
     "Search",
+    "Strategy",
     "Stream",
+    "Verifier",
     "Vote",
-    "check_needs",
     "clip",
-    "solve",
 ]

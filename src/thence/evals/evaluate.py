@@ -1,6 +1,6 @@
 """``thence eval``: one strategy on one task, many problems at once, resumable, with honest intervals.
 
-Every problem is one coroutine (``core.search.solve``); the runner keeps the generator full. A finished problem is
+Every problem is one coroutine (``core.solve.solve``); the runner keeps the generator full. A finished problem is
 graded and put into the run file, and never solved again. A problem whose calls failed for good stays out of the
 accuracy, is counted as failed, marks the run incomplete, and is tried again at the next start.
 """
@@ -21,8 +21,9 @@ from thence.core.errors import CallFailed, DataError, StoreError, UsageError
 from thence.core.problem import Problem
 from thence.core.protocols import Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
-from thence.core.search import Strategy, solve
+from thence.core.search import Strategy
 from thence.core.segmenter import detect
+from thence.core.solve import solve
 from thence.stores.header import Document, content_hash
 from thence.stores.sqlite import Cell, RunFile
 

@@ -1,6 +1,6 @@
 r"""The worlds' laws in one table: what a closed form predicts, and what the real code does.
 
-Every row runs a strategy (or the rollouts behind step labels) through ``core.search.solve`` on a world of known truth
+Every row runs a strategy (or the rollouts behind step labels) through ``core.solve.solve`` on a world of known truth
 and compares a mean with its exact expectation. A row holds when the two differ by at most four standard errors: those
 of the prediction where outcomes are right or wrong with known chances, else those of the sample. With a fixed seed the
 table is the same each time; over all seeds a true row fails once in 16,000.
@@ -17,7 +17,8 @@ from thence.annotate.rollouts import Rollouts
 from thence.core.completion import Sampling
 from thence.core.problem import Problem
 from thence.core.scores import Meaning
-from thence.core.search import POLICY, Result, Search, Strategy, solve
+from thence.core.search import POLICY, Result, Search, Strategy
+from thence.core.solve import solve
 from thence.core.tree import Kind, Node
 from thence.evals.metrics import maj_at_k_population
 from thence.prompts.styles import Bare

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from thence.core.completion import Ability, Sampling
-from thence.core.errors import CallFailed, UsageError, check_counts
+from thence.core.errors import CallFailed, check_counts
 from thence.core.search import Result, Search
 from thence.core.tree import Found, Node
 from thence.core.votes import elect, pick

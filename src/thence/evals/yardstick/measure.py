@@ -1,6 +1,6 @@
 """Strategies on the yard, beside the optimum.
 
-Each strategy is its own code, run by ``core.search.solve`` under a token budget, with the yard's generator and
+Each strategy is its own code, run by ``core.solve.solve`` under a token budget, with the yard's generator and
 verifier, on the same draws as every other strategy. Nothing is simulated beside it. An outcome is not counted as right
 or wrong but as the exact chance, given its stratum and everything that was drawn, that the chosen answer is the right
 one: the mean is the same and its error much smaller. Of the same draws two means are known exactly, that of a vote and
@@ -27,7 +27,8 @@ import numpy as np
 
 from thence.core.completion import Sampling
 from thence.core.errors import CallFailed, UsageError
-from thence.core.search import POLICY, Result, Strategy, Verifier, check_needs, solve
+from thence.core.search import POLICY, Result, Strategy, Verifier
+from thence.core.solve import check_needs, solve
 from thence.core.tree import SOLUTION
 from thence.prompts.styles import Bare
 from thence.strategies.best_of_n import BestOfN
