@@ -34,6 +34,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
     import overhead
+    import search
 
     import engine
 
@@ -47,6 +48,9 @@ def main() -> None:
     print(engine.table(ratios, raw))
     ours, figures = overhead.measure(rounds=rounds)
     rows.update(ours)
+    searched, behind = search.measure(rounds)
+    rows.update(searched)
+    figures.update(behind)
     if options.vllm_python:
         served, more = overhead.through_server(options.vllm_python, rounds=rounds)
         rows.update(served)

@@ -14,7 +14,7 @@ from stub import Call, Reply, Stub
 from test_learned import QUESTION, STEPS, search_of
 
 from thence.core.card import VerifierKind
-from thence.core.errors import ServerError, UsageError
+from thence.core.errors import CallFailed, ServerError, UsageError
 from thence.core.search import VERIFIER
 from thence.methods import verifier
 from thence.verifiers import formats
@@ -95,6 +95,15 @@ async def test_an_answer_of_another_shape_is_an_error(paths: dict[str, str]) -> 
 
     async with Stub(odd) as stub:
         with pytest.raises(ServerError, match="returned 1 numbers for 3 steps"):
+            await scored(stub, paths["skywork"], "skywork")
+
+
+async def test_a_call_that_fails_for_good_fails_its_problem_and_not_the_run(paths: dict[str, str]) -> None:
+    async def refuse(call: Call) -> Reply:
+        return Reply({"error": {"message": "this model cannot do that"}}, 400)
+
+    async with Stub(refuse) as stub:
+        with pytest.raises(CallFailed, match="this model cannot do that"):
             await scored(stub, paths["skywork"], "skywork")
 
 

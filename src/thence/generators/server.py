@@ -29,7 +29,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import httpx
 
 from thence.core.clean import one_line
-from thence.core.errors import ServerError, ThenceError, UsageError
+from thence.core.errors import CallFailed, ServerError, ThenceError, UsageError
 
 JSON = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Patience:
             raise UsageError("timeouts must be above 0 seconds, and retries and waits 0 or more")
 
 
-class CallRejected(Exception):
+class CallRejected(CallFailed):
     """A call that failed for good.
 
     ``kind`` is one word, ``said`` the server's own words, ``alone`` whether it is this call that failed and
@@ -67,8 +67,8 @@ class CallRejected(Exception):
     """
 
     def __init__(self, trouble: _Trouble, message: str, attempts: int, alone: bool) -> None:
-        super().__init__(message)
-        self.kind, self.status, self.said = trouble.kind, trouble.status, trouble.said
+        super().__init__(message, trouble.kind)
+        self.status, self.said = trouble.status, trouble.said
         self.message, self.attempts, self.alone = message, attempts, alone
 
 
