@@ -150,7 +150,11 @@ def show(report: Report, refused: list[tuple[str, str]]) -> None:
         at = f" (B = {', '.join(map(str, r.refused))})" if r.cells else ""
         cannot += [(r.name + at, why)] if why else []
     if cannot:
-        out.print(table("not measured", ["strategy", "why"], [[name, why] for name, why in cannot]))
+        together: dict[str, list[str]] = {}
+        for name, why in cannot:
+            together.setdefault(why.partition(": ")[2] or why, []).append(name)
+        rows = [[", ".join(names), why] for why, names in together.items()]
+        out.print(table("not measured", ["strategies", "why"], rows))
 
 
 LEGEND = (

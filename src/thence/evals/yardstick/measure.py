@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from thence.core.completion import Sampling
+from thence.core.completion import Ability, Sampling
 from thence.core.errors import CallFailed, UsageError
 from thence.core.search import POLICY, Result, Strategy, Verifier
 from thence.core.solve import check_needs, solve
@@ -270,6 +270,8 @@ async def run_entry(
             fitted = fitted or strategy.fit(*training)
             strategy = _with_verifier(fitted, verifier)
         generator = YardGenerator(world)
+        if Ability.CONTINUE in strategy.needs:
+            raise UsageError(f"{entry.name}: the yardstick's samples have no steps to search")
         check_needs(entry.name, strategy.needs, generator, POLICY)
         rights, draws = np.zeros(problems), np.zeros(problems)
         for i in range(problems):
