@@ -96,7 +96,8 @@ class PoolingReader:
         return list(await asyncio.gather(*(self._one(text, book) for text in texts)))
 
     async def _one(self, text: Written, book: Spent) -> tuple[tuple[float, ...], ...]:
-        body: JSON = {"model": self.model, "input": list(text.ids[: text.reads[-1] + 1])}
+        ids = list(text.ids[: text.reads[-1] + 1])
+        body: JSON = {"model": self.model, "input": ids, "use_activation": False}  # logits, as here
         data = await self.server.post("/pooling", body, lambda: _untold(book), above=True)
         _bill(book, data, len(text.ids))
         try:
