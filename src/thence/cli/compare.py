@@ -20,7 +20,7 @@ from thence.stores.sqlite import RunFile, RunView
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
-from .running import checked_task, run_path, with_signals
+from .running import checked_task, run_path, tell_verifiers, with_signals
 
 
 def compare(
@@ -86,6 +86,7 @@ def compare(
     options = models.options(seed_list[0])
     made, generator, model = api.make_arms([*arms, *grid], prompt, chosen, models.model, options, sampling.given())
     run_sync(api.checked_arms(made, generator, model))
+    tell_verifiers(arm.strategy for arm in made)
     cells = Grid(tuple(made), seed_list, budgets, model)
     if dry_run:
         from .dry import show_estimate

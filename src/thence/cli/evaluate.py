@@ -25,7 +25,7 @@ from .first_error import first_error
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
-from .running import checked_task, run_path, with_signals
+from .running import checked_task, run_path, tell_verifiers, with_signals
 
 DEFAULT = "self-consistency(n=16)"
 
@@ -116,6 +116,7 @@ def evaluate(
         sampling=sampling.given(),
     )
     run_sync(api.checked(ready))
+    tell_verifiers([ready.strategy])
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     bidder = SharedVote.of(ready.strategy) if total is not None else None
     if dry_run:

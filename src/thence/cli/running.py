@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from thence import api
 from thence.core.protocols import Task
 from thence.core.run import Stopper
+from thence.core.scores import Meaning
+from thence.core.search import Strategy
+from thence.core.solve import parts
 
 from .present import err, plain
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A verifier that can say how its numbers come about."""
+
+    @property
+    def name(self) -> str: ...
+    def describe(self) -> dict[str, object]: ...
 
 
 def with_signals(make: Callable[[Stopper], Coroutine[Any, Any, T]]) -> T:
@@ -57,6 +69,18 @@ def checked_task(text: str) -> Task:
             shown = "; ".join(f"{i}: {why}" for i, why in wrong[:3])
             err.print(plain(f"{len(wrong)} references do not grade themselves as correct, e.g. {shown}", "yellow"))
     return task
+
+
+def tell_verifiers(strategies: Iterable[Strategy]) -> None:
+    """Say on stderr how the trained verifiers of these strategies are read: what was not asked for by name, too."""
+    lines = []
+    for strategy in strategies:
+        for part in parts(strategy):
+            if isinstance(part, Describes) and (told := part.describe()).get("format"):
+                how = "its last number" if told["meaning"] == Meaning.OUTCOME else f"{told['aggregate']} of its steps"
+                lines.append(f"{part.name}: format {told['format']}, scores mean {told['meaning']}, {how}")
+    for line in dict.fromkeys(lines):
+        err.print(plain(line, "dim"))
 
 
 def run_path(given: Path | None, default: Path) -> Path:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from thence import api
 from thence.cli.options import ModelFlags, SamplingFlags
 from thence.cli.present import print_json, show_result
+from thence.cli.running import tell_verifiers
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
 
@@ -77,6 +78,7 @@ def solve(
     ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
     try:
         run_sync(api.checked(ready))
+        tell_verifiers([ready.strategy])
         started = time.perf_counter()
         result = run_sync(
             api.solve_ready(

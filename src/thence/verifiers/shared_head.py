@@ -36,6 +36,10 @@ class SharedHead:
         """A generator that runs a head beside its own output."""
         return frozenset({Ability.VALUES})
 
+    def describe(self) -> dict[str, object]:
+        """What a header should say: format, meaning of a score, aggregation."""
+        return {"format": self.card.format, "meaning": str(self.card.meaning), "aggregate": str(self.how)}
+
     async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]:
         """One score per node; no tokens."""
         return [self._score(search, node) for node in nodes]
