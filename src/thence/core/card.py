@@ -22,6 +22,7 @@ CARD = "verifier.json"
 HEAD = "head.safetensors"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+ACORN = Path(__file__).parents[1] / "acorn"  # the embedded model
 HERE = "."  # the trunk's weights are in the verifier's own directory
 
 

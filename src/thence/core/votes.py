@@ -6,7 +6,7 @@ vote into the first sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from .errors import UsageError
@@ -72,6 +72,11 @@ def best_first(search: Search, nodes: Sequence[Node], values: Sequence[float]) -
     """Positions sorted by value, largest first; equal values in an order that depends on the seed and on what the nodes
     are, not on who was drawn first. A node that is listed twice keeps its places beside each other."""
     return sorted(range(len(nodes)), key=lambda i: (-values[i], search.chance("rank", nodes[i].draws[0]), i))
+
+
+def ranked(search: Search, nodes: Sequence[Node], worth: Mapping[int, float]) -> list[Node]:
+    """``nodes`` by their ``worth`` (by index), largest first, equal ones as in ``best_first``."""
+    return [nodes[i] for i in best_first(search, nodes, [worth[n.index] for n in nodes])]
 
 
 Select = Literal["max", "vote"]

@@ -435,7 +435,8 @@ class Engine:
         self.counters.padded += m
         if count < m:
             at = self._memory.tensor(self._index) if self._index[-1] >= count else slice(count)
-            logits, states = logits[at], states[at]
+            logits = logits[at]
+            states = states[at] if self.heads else states
         noise = sampling.uniforms(self._seeds, rows.drawn[self._index].astype(np.uint64))
         tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choose)
         self._drew(self._index, tokens, logprobs, logits, states)

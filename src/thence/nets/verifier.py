@@ -9,14 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from thence.core.card import ADAPTER, CARD, HEAD, HERE, VerifierCard
+from thence.core.card import ACORN, ADAPTER, CARD, HEAD, HERE, VerifierCard
 from thence.core.errors import ModelError
 
 from .adapters import merge_adapter
 from .checkpoint import Checkpoint, Shape, load_checkpoint, resolve, weights_hash
 from .heads import Head
-
-ACORN = Path(__file__).parents[1] / "acorn"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ Equal draws are one state, expanded once, and ties go by seed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ from thence.core.completion import Ability
 from thence.core.errors import UsageError, check_counts
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Node
-from thence.core.votes import Select, best_first, select
+from thence.core.votes import Select, ranked, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,14 @@ class BestFirst:
             chosen, front = front[: min(width, left)], front[min(width, left) :]
             unexpanded = [n for n in unexpanded if n not in chosen]
         if unexpanded and all([await search.answer(node) is None for node in ended]):
-            best = _ranked(search, unexpanded, worth)[0]
+            best = ranked(search, unexpanded, worth)[0]
             ended += await search.finish(best, self.depth - level[best.index], cap=self.step_tokens)
         return await select(search, ended, self.verifier, self.select, "best-first")
 
     def _front(self, search: Search, front: list[Node], fresh: list[Node], worth: Mapping[int, float]) -> list[Node]:
         """The open states after an expansion, the next one first."""
         if self.order == "breadth":
-            return _ranked(search, fresh, worth)  # what is left of the level above is given up
+            return ranked(search, fresh, worth)  # what is left of the level above is given up
         if self.order == "depth":
-            return _ranked(search, [n for n in fresh if worth[n.index] >= self.threshold], worth) + front
-        return _ranked(search, front + fresh, worth)
-
-
-def _ranked(search: Search, nodes: Sequence[Node], worth: Mapping[int, float]) -> list[Node]:
-    return [nodes[i] for i in best_first(search, nodes, [worth[n.index] for n in nodes])]
+            return ranked(search, [n for n in fresh if worth[n.index] >= self.threshold], worth) + front
+        return ranked(search, front + fresh, worth)

@@ -22,7 +22,7 @@ from thence.core.problem import Message
 from thence.core.review import REVIEW_STEP, asked, found_nothing, hinted, said
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Node
-from thence.core.votes import Select, best_first, select
+from thence.core.votes import Select, ranked, select
 
 CRITIC = "critic"
 HINT = "A first try at the next step was:\n{step}\nA reviewer says about it:\n{remark}\nWrite a better one."
@@ -84,7 +84,7 @@ class CriticGuided:
             ended += [node for node in drawn if search.ended(node)]
             fresh = [n for n in {n.index: n for n in drawn}.values() if n.index not in level]
             level.update((n.index, level[state.index] + 1) for n in fresh)
-            front = _ranked(search, [*front, *(n for n in fresh if self._open(search, n, level))], worth)
+            front = ranked(search, [*front, *(n for n in fresh if self._open(search, n, level))], worth)
         if front and all([await search.answer(node) is None for node in ended]):
             ended += await search.finish(front[0], self.depth - level[front[0].index], cap=self.step_tokens)
         return await select(search, ended, self.verifier, self.select, "critic-guided")
@@ -95,7 +95,7 @@ class CriticGuided:
         await self._score(search, drawn, worth)
         if not drawn or max(worth[n.index] for n in drawn) >= self.threshold:
             return drawn
-        messages = await self._hint(search, _ranked(search, drawn, worth)[0])
+        messages = await self._hint(search, ranked(search, drawn, worth)[0])
         if search.stopped:
             return drawn
         again = await search.steps([state], self.retries, cap=self.step_tokens, messages=messages)
@@ -123,10 +123,6 @@ class CriticGuided:
 
     def _open(self, search: Search, node: Node, level: dict[int, int]) -> bool:
         return not search.ended(node) and level[node.index] < self.depth
-
-
-def _ranked(search: Search, nodes: Sequence[Node], worth: dict[int, float]) -> list[Node]:
-    return [nodes[i] for i in best_first(search, nodes, [worth[n.index] for n in nodes])]
 
 
 __all__ = ["CriticGuided"]

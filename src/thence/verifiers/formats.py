@@ -30,6 +30,7 @@ from typing import Any
 
 from thence.core.errors import ModelError, UsageError
 from thence.core.scores import Aggregate, Meaning
+from thence.core.verdicts import CONFIRM
 
 
 class Read(StrEnum):
@@ -192,7 +193,7 @@ def _turns(tokenizer: Any, question: str, steps: Sequence[str], instruction: str
     return prompt, parts
 
 
-GENRM = "\nIs the answer correct (Yes/No)?"
+GENRM = f"\n{CONFIRM}"
 QWEN_SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 
 

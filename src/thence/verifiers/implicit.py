@@ -23,7 +23,7 @@ from thence.core.search import VERIFIER, Search
 from thence.core.tree import Node
 
 from .formats import row, write
-from .learned import Cached, shipped, steps_of
+from .learned import Cached, check_length, shipped, steps_of
 
 if TYPE_CHECKING:
     from thence.engine.engine import Engine
@@ -92,11 +92,7 @@ class Implicit:
         steps = steps_of(search.segmenter, search.tree.solution(node))
         w = write(row(self.card.format), self.tokenizer, search.problem.text, steps, self.card.instruction)
         end = (self.end,) if steps and node.completion.finish is Finish.EOS and self.end is not None else ()
-        if len(w.ids) + len(end) > self.context:
-            raise ModelError(
-                f"{self.name} reads at most {self.context} tokens; this solution has {len(w.ids)} with its question; "
-                "use a verifier with a longer context, or cap the samples with --max-tokens"
-            )
+        check_length(self.name, len(w.ids) + len(end), self.context)
         return w.ids[: w.prompt], w.ids[w.prompt :] + end
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from thence.core.budget import Spent, add
-from thence.core.card import VerifierCard, VerifierKind
+from thence.core.card import ACORN, VerifierCard, VerifierKind
 from thence.core.completion import Ability, Finish
 from thence.core.errors import ModelError, UsageError
 from thence.core.scores import Aggregate, Meaning, Score, aggregate
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from thence.engine.engine import Engine
     from thence.nets.heads import Head
 
-ACORN = Path(__file__).parents[1] / "acorn"
 OUTCOME = (VerifierKind.ORM, VerifierKind.GENRM, VerifierKind.MINOS)
 
 
@@ -42,6 +41,26 @@ def steps_of(segmenter: Segmenter, text: str) -> tuple[str, ...]:
     if not cut.steps:
         return (text,) if text.strip() else ()
     return (*cut.steps[:-1], cut.steps[-1] + cut.answer)
+
+
+def made_of(numbers: tuple[float, ...], name: str, card: VerifierCard, how: Aggregate) -> Score:
+    """The score that step numbers in [0, 1] make, as the card of the verifier called ``name`` says."""
+    if not numbers:
+        return Score(0.0, (), card.meaning)
+    if any(math.isnan(x) for x in numbers):
+        raise ModelError(f"{name} gives no number (NaN); its weights or its number format are broken")
+    if card.meaning is Meaning.OUTCOME:
+        return Score(numbers[-1], (), Meaning.OUTCOME)
+    return Score(aggregate(numbers, card.meaning, how), numbers, card.meaning)
+
+
+def check_length(name: str, tokens: int, context: int | None) -> None:
+    """ModelError if the verifier called ``name`` cannot read so many tokens."""
+    if context is not None and tokens > context:
+        raise ModelError(
+            f"{name} reads at most {context} tokens; this solution has {tokens} with its question; "
+            "use a verifier with a longer context, or cap the samples with --max-tokens"
+        )
 
 
 class Cached:
@@ -130,22 +149,14 @@ class Learned:
         fresh = dict(zip(asked, numbers, strict=True))
         scores = []
         for i, (_, known) in enumerate(plans):
-            scores.append(self._score((*known, *(self._number(logits) for logits in fresh.get(i, ())))))
+            steps = (*known, *(self._number(logits) for logits in fresh.get(i, ())))
+            scores.append(made_of(steps, self.name, self.card, self.how))
         return scores
 
     def reads(self, search: Search, node: Node) -> tuple[int, ...]:
         """The tokens of a node's solution, the question's before them."""
         steps = steps_of(search.segmenter, search.tree.solution(node))
         return write(self.fmt, self.tokenizer, search.problem.text, steps, self.card.instruction).ids
-
-    def _score(self, numbers: tuple[float, ...]) -> Score:
-        if not numbers:
-            return Score(0.0, (), self.card.meaning)
-        if any(math.isnan(x) for x in numbers):
-            raise ModelError(f"{self.name} gives no number (NaN); its weights or its number format are broken")
-        if self.card.meaning is Meaning.OUTCOME:
-            return Score(numbers[-1], (), Meaning.OUTCOME)
-        return Score(aggregate(numbers, self.card.meaning, self.how), numbers, self.card.meaning)
 
     def _plan(self, search: Search, node: Node) -> tuple[Written, tuple[float, ...]]:
         """The tokens of a node's solution, and the numbers of its first steps that are known from its ancestors."""
@@ -155,11 +166,7 @@ class Learned:
         written = write(self.fmt, self.tokenizer, search.problem.text, steps, self.card.instruction)
         if self.fmt.early and node.completion.finish is Finish.EOS:
             written = with_end(self.fmt, written, self.end)
-        if self.context is not None and len(written.ids) > self.context:
-            raise ModelError(
-                f"{self.name} reads at most {self.context} tokens; this solution has {len(written.ids)} with its "
-                "question; use a verifier with a longer context, or cap the samples with --max-tokens"
-            )
+        check_length(self.name, len(written.ids), self.context)
         if self.card.meaning is Meaning.OUTCOME:
             return Written(written.ids, written.prompt, written.reads[-1:]), ()
         for above in reversed(search.tree.path(node)[:-1]):

@@ -15,11 +15,11 @@ from pathlib import Path
 from thence.core.card import HEAD, VerifierCard
 from thence.core.completion import Ability, Finish
 from thence.core.errors import ModelError, UsageError
-from thence.core.scores import Aggregate, Meaning, Score, aggregate
+from thence.core.scores import Aggregate, Score
 from thence.core.search import Search
 from thence.core.tree import SOLUTION, Node
 
-from .learned import shipped, steps_of
+from .learned import made_of, shipped, steps_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,7 @@ class SharedHead:
 
     async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]:
         """One score per node; no tokens."""
-        return [self._score(search, node) for node in nodes]
-
-    def _score(self, search: Search, node: Node) -> Score:
-        numbers = self._numbers(search, node)
-        if not numbers:
-            return Score(0.0, (), self.card.meaning)
-        if any(math.isnan(x) for x in numbers):
-            raise ModelError(f"{self.name} gives no number (NaN); its weights are broken")
-        if self.card.meaning is Meaning.OUTCOME:
-            return Score(numbers[-1], (), Meaning.OUTCOME)
-        return Score(aggregate(numbers, self.card.meaning, self.how), numbers, self.card.meaning)
+        return [made_of(self._numbers(search, node), self.name, self.card, self.how) for node in nodes]
 
     def _numbers(self, search: Search, node: Node) -> tuple[float, ...]:
         """The number of each step of a path: what the head said where the step's last token was drawn."""
