@@ -281,3 +281,8 @@ def test_the_table_is_plain_json() -> None:
     by_name = {r["name"]: r["parameters"] for r in rows if r["kind"] == "strategy"}
     assert by_name["self-consistency"] == {"n": 16, "weight": "count", "aggregate": "sum", "inner": None}
     assert by_name["best-of-n"]["verifier"] is None
+
+
+def test_a_verifier_that_does_not_ship_with_the_embedded_model_is_a_clear_error() -> None:
+    with pytest.raises(UsageError, match=r"minos:acorn does not ship with thence .*thence train minos"):
+        methods.verifier("minos:acorn")

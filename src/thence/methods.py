@@ -335,6 +335,9 @@ METHODS: tuple[Method, ...] = (
         "given GSM8K solutions with their first wrong step; file=PATH",
         "2312.17080",
     ),
+    _row(
+        "task", "labels", "tasks.labelled:LabelledSteps", "given solutions with labelled steps: a label file; file=PATH"
+    ),
     _row("task", "jsonl", "tasks.jsonl:Jsonl", "your own file; columns named by question=, answer=, id="),
     _row("model", "acorn", "generators.local:load_local", "the embedded model"),
     _row("model", "hf", "generators.local:load_local", "hf:NAME_OR_PATH, any causal model in process"),
@@ -623,6 +626,14 @@ def _learned(kind: str, spec: Spec) -> Verifier:
     from .core.card import VerifierKind
     from .core.scores import Aggregate
 
+    if spec.name == "acorn":
+        shipped = sorted(card.parent.name for card in ACORN.glob("*/verifier.json"))
+        if kind not in shipped:
+            raise UsageError(
+                f"{kind}:acorn does not ship with thence ({', '.join(f'{name}:acorn' for name in shipped)} do); train "
+                f"one: thence train {kind} --help"
+            )
+        spec = replace(spec, name=str(ACORN / kind))
     name, at, url = spec.name.partition("@")
     served = bool(at) and url.startswith(("http://", "https://"))
     if served and (kind in ("head", "dpo", "simpo")):

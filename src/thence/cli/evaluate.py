@@ -61,7 +61,8 @@ def evaluate(
     strategy
         What to measure, e.g. "self-consistency(n=16)".
     verifier
-        On a task of given solutions (big-bench-mistake, mr-gsm8k): who looks for their first error, e.g. data-flow.
+        On a task of given solutions (big-bench-mistake, mr-gsm8k, labels): who looks for their first error, e.g.
+        data-flow.
     prompt
         A prompt style or file; default: the strategy's own, else the task's.
     limit

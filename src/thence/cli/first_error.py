@@ -88,6 +88,8 @@ def show_first_error(report: FirstErrorReport) -> None:
     ]
     if report.constant is not None:
         rows.append([f"naming step {report.constant_step} always finds", f"{100 * report.constant:.1f} %"])
+    if report.step_auroc is not None:
+        rows.append(["right steps above first wrong ones (AUROC)", f"{report.step_auroc:.3f}"])
     rows.append(["charged tokens, verifier", number(report.charged.verifier)])
     rows.append(["seconds", f"{report.seconds:,.1f}"])
     rows.append(["failed", number(report.failed)])

@@ -113,6 +113,19 @@ def measure(traces: Sequence[Scored], threshold: float) -> Shares:
     return Shares(found, sum(mistaken), sum(right) - found, len(traces) - sum(mistaken))
 
 
+def step_auroc(traces: Sequence[Scored]) -> float | None:
+    """The chance that a right step scores above a first wrong one, ties counting half; None where one kind is missing.
+
+    What follows a first wrong step is neither.
+    """
+    right = [score for t in traces for score in t.steps[: t.first_error]]
+    wrong = np.sort([t.steps[t.first_error] for t in traces if t.first_error is not None])
+    if not right or not len(wrong):
+        return None
+    below = np.searchsorted(wrong, right, "left") + np.searchsorted(wrong, right, "right")
+    return float(below.mean()) / 2 / len(wrong)
+
+
 def best_threshold(traces: Sequence[Scored]) -> float:
     """The lowest threshold with the best F1 (accuracy, where all traces are of one kind); NEVER without traces."""
     at = np.array([NEVER, *sorted({score for trace in traces for score in trace.steps})])
@@ -145,7 +158,8 @@ async def score_given(search: Search, given: Given, verifier: Verifier) -> tuple
 
     UsageError for a verifier that has no numbers for steps, CallFailed where these steps have another number of them.
     """
-    inner = any("\n" in step for step in given.steps)
+    lines = Segmenter(Kind.LINE).steps("\n".join(given.steps)).steps  # a closing answer line belongs to its step
+    inner = any("\n" in step for step in given.steps) and len(lines) != len(given.steps)
     search.segmenter = Segmenter(Kind.SEPARATOR, "\n\n") if inner else Segmenter(Kind.LINE)
     node = search.root
     for step in given.steps:
@@ -173,8 +187,8 @@ class FirstErrorReport:
     """What ``thence eval --verifier`` prints. ``n`` counts the traces reported on, ``calibrated_on`` those that chose
     the ``threshold`` (None: no step is ever called wrong). Intervals are at 95 %, Wilson's for shares.
 
-    ``constant`` is the share of mistakes found by naming step ``constant_step`` in every trace. Costs are those of all
-    traces, both halves.
+    ``constant`` is the share of mistakes found by naming step ``constant_step`` in every trace. ``step_auroc`` is the
+    chance that a right step scores above a first wrong one, over all traces. Costs are those of all traces.
     """
 
     task: str
@@ -194,6 +208,7 @@ class FirstErrorReport:
     f1_on_calibration: float | None = None
     constant: float | None = None
     constant_step: int | None = None
+    step_auroc: float | None = None
     charged: Charged = field(default_factory=Charged)
     spent: Spent = field(default_factory=Spent)
     seconds: float = 0.0
@@ -335,6 +350,7 @@ def _summarise(
         report.interval_without_mistake = wilson(shares.passed, shares.without)
     report.f1, report.f1_interval = shares.f1, shares.f1_interval
     report.f1_on_calibration = measure(even, threshold).f1
+    report.step_auroc = step_auroc([*even, *odd])
     if report.f1 is None:
         missing = "mistake" if not shares.with_mistake else "right solution"
         report.statement = f"no F1: there is no {missing} among these {len(odd)} traces"
