@@ -15,12 +15,15 @@ pytest.importorskip("transformers")
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast  # noqa: E402
 
 import thence  # noqa: E402
+from thence.core.review import AGAIN, IMPROVE, REVIEW, REVIEW_STEP  # noqa: E402
 from thence.recipes import acorn as recipe  # noqa: E402
 from thence.tasks.wordproblems import (  # noqa: E402
     FAMILIES,
     STYLES,
+    StepTruth,
     WordProblem,
     WordProblems,
+    check_steps,
     question_split,
     render_solution,
 )
@@ -72,10 +75,34 @@ def test_mixture_shares_sum_to_one() -> None:
     assert set(recipe.FAMILY_SHARES) == set(FAMILIES)
 
 
+REQUESTS = (AGAIN, IMPROVE, REVIEW, REVIEW_STEP)
+
+
+def test_reviews_say_where_the_first_planted_error_is() -> None:
+    rng, seen = Random(1), set[str]()
+    for problem in WordProblems(level=3, split="train", size=60).items():
+        for style in ("verdict", "critique", "revision"):
+            row = recipe.draw_review(rng, problem, style)
+            solution = row.prompt.split("A:")[1].split("\n\nQ:")[0].split("\nCheck:")[0].split("\nIs the")[0]
+            truths = [check.truth is StepTruth.CORRECT for check in check_steps(problem, solution)]
+            right, bad = all(truths), str(truths.index(False) + 1) if False in truths else ""
+            if style == "revision":
+                assert row.solution == render_solution(problem, "cot")
+            elif row.solution in (" ok", " Yes"):
+                assert right
+            elif row.solution != " No" and "found" not in row.solution:
+                assert row.solution.startswith(f" bad at {bad}") or f"Step {bad}: bad" in row.solution
+            else:
+                assert right == ("found" in row.solution)
+            seen.add(row.prompt.rpartition("\n\nQ: ")[2].split("\n")[0])
+    assert set(REQUESTS) <= seen
+
+
 def test_training_rows_come_from_the_training_split_only() -> None:
     rng = Random(5)
     for _ in range(500):
-        questions = [line[3:] for line in recipe.draw_example(rng).prompt.split("\n") if line.startswith("Q: ")]
+        asked = [line[3:] for line in recipe.draw_example(rng).prompt.split("\n") if line.startswith("Q: ")]
+        questions = [text for text in asked if text not in REQUESTS]
         assert questions
         assert all(question_split(question) == "train" for question in questions)
 
@@ -165,7 +192,7 @@ def test_a_run_stopped_and_started_again_ends_in_the_same_weights(tmp_path: Path
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     recipe.train_acorn(dataclasses.replace(TINY, out=tmp_path))
     with pytest.raises(ValueError, match="seed"):
-        recipe.train_acorn(dataclasses.replace(TINY, out=tmp_path, seed=1))
+        recipe.train_acorn(dataclasses.replace(TINY, out=tmp_path, seed=2))
 
 
 def test_the_export_computes_what_was_trained(tmp_path: Path) -> None:
