@@ -37,24 +37,25 @@ bench: setup
 	@$(BIN)/python benchmarks/bench.py
 
 # The verifiers that ship with the embedded model, on problems of its training split; whoever changes its weights runs
-# this. Two commands at a time, one thread each; a stopped run goes on where it was.
+# this. One thread each, two at a time; a stopped run goes on where it was.
 HEADS = out/heads
-LABELS = $(HEADS)/labels-3.jsonl $(HEADS)/labels-4.jsonl
+LABELS = $(HEADS)/labels.jsonl
 TRAIN = $(BIN)/thence train $(1) --data $(LABELS) --out $(HEADS)/$(1) --resume $(2)
+FIT = --epochs 3 --batch-size 64 --lr 2e-3
 
 heads: setup
-	@$(MAKE) --no-print-directory -j2 $(LABELS)
-	@$(MAKE) --no-print-directory -j2 $(HEADS)/prm/verifier.json $(HEADS)/orm/verifier.json
-	@$(MAKE) --no-print-directory $(HEADS)/head/verifier.json
+	@$(MAKE) --no-print-directory -j2 $(HEADS)/prm/verifier.json $(HEADS)/orm/verifier.json $(HEADS)/head/verifier.json
 	@for kind in prm orm head; do rm -rf src/thence/acorn/$$kind; cp -r $(HEADS)/$$kind src/thence/acorn/; done
 
-$(HEADS)/labels-%.jsonl: src/thence/acorn/model.safetensors
-	$(BIN)/thence label "wordproblems(split=train, level=$*, data_seed=20, size=5000)" --method "math-shepherd(n=2, solutions=4)" --output $@ --run $(HEADS)/labels-$*.db
-
+$(LABELS): src/thence/acorn/model.safetensors
+	rm -rf $(HEADS)
+	$(BIN)/thence label "wordproblems(split=train, data_seed=20, size=5000)" --method "math-shepherd(n=2, solutions=4)" \
+		--output $@.part --run $(HEADS)/labels.db
+	mv $@.part $@
 $(HEADS)/prm/verifier.json: $(LABELS)
-	$(call TRAIN,prm,--epochs 3 --batch-size 64)
+	$(call TRAIN,prm,$(FIT))
 $(HEADS)/orm/verifier.json: $(LABELS)
-	$(call TRAIN,orm,--epochs 3 --batch-size 64)
+	$(call TRAIN,orm,$(FIT))
 $(HEADS)/head/verifier.json: $(LABELS)
 	$(call TRAIN,head,)
 
