@@ -218,7 +218,7 @@ class _Wrapped:
         self,
         inner: ScriptedGenerator,
         *,
-        abilities: frozenset[Ability] = frozenset(Ability),
+        abilities: frozenset[Ability] = frozenset(Ability) - {Ability.THOUGHT_LIMIT},
         refuse: Callable[[Request], Failure | None] = lambda request: None,
         shown: Callable[[Request, Completion], Completion] = lambda request, completion: completion,
         ids: bool = True,
@@ -474,7 +474,7 @@ async def unknown_counts_stay_unknown(strategy: Factory) -> None:
     for world, problem, seed, where in _cases():
         generator = _Wrapped(
             world.make(),
-            abilities=frozenset(Ability) - {Ability.TOKEN_IDS},
+            abilities=frozenset(Ability) - {Ability.TOKEN_IDS, Ability.THOUGHT_LIMIT},
             shown=lambda request, c: replace(c, ids=None, generated=None, prompt_tokens=None),
             ids=False,
         )

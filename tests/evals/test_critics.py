@@ -236,7 +236,9 @@ def sheet_model(right: float, hard_right: float, hard_wrong: float) -> ScriptedG
             return "No problems found." if derive("luck", cue.seed) / 2**63 < share else "It is wrong."
         return "#### 15" if easy else f"#### {15 - (cue.draw or 0)}"
 
-    return ScriptedGenerator(write, pace=0, abilities=frozenset(Ability) - {Ability.SCORE_TEXT, Ability.VALUES})
+    return ScriptedGenerator(
+        write, pace=0, abilities=frozenset(Ability) - {Ability.SCORE_TEXT, Ability.VALUES, Ability.THOUGHT_LIMIT}
+    )
 
 
 async def test_accuracy_by_certainty_is_each_kinds_own(tmp_path: Path) -> None:

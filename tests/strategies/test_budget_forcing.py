@@ -1,17 +1,26 @@
-"""Budget forcing: maximum, minimum, both, with and without a marked thought. Its law: tests/worlds."""
+"""Budget forcing: maximum, minimum, both, with and without a marked thought, by thence and by the server. Its law:
+tests/worlds."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from drawing import Cue, said, solved
 
-from thence import conformance
-from thence.core.completion import Origin
-from thence.core.errors import UsageError
+sys.path.insert(0, str(Path(__file__).parents[1] / "generators"))
+
+from drawing import Cue, said, solved
+from stub import JSON, Call, Reply, Stub, chat, error
+
+from thence import conformance, methods
+from thence.core.completion import Origin, Sampling
+from thence.core.errors import ModelError, UsageError
 from thence.core.search import Result
+from thence.core.solve import check_needs
 from thence.core.tree import Kind
+from thence.generators.openai import OpenAIGenerator
 from thence.generators.scripted import Choices, ScriptedGenerator
 from thence.strategies.budget_forcing import BudgetForcing
 
@@ -146,6 +155,150 @@ def test_what_makes_no_forcing_is_refused() -> None:
         BudgetForcing(waits=-1)
     with pytest.raises(UsageError, match="is empty"):
         BudgetForcing(wait="")
+
+
+# --- the server's own switch
+# -----------------------------------------------------------------------------------------
+
+
+def written(thought: str, reply: str, usage: JSON | None = None, **choice: Any) -> Reply:
+    """A choice whose thought came in a field of its own."""
+    message = {"content": reply, "reasoning": thought}
+    return Reply({"choices": [{"message": message, "finish_reason": "stop", **choice}], "usage": usage or {}})
+
+
+async def thinker(call: Call) -> Reply:
+    """A server that closes a thought of 60 tokens where it is told to; tokens are bytes."""
+    thought = "hm" * 30
+    limit = call.body.get("thinking_token_budget", call.body.get("thinking_budget_tokens"))
+    return tokens(thought[:limit], "#### 15")
+
+
+async def heedless(call: Call) -> Reply:
+    """One that takes the field and ignores it."""
+    return tokens("hm" * 200, "#### 15")
+
+
+def tokens(thought: str, reply: str) -> Reply:
+    ids = list(f"{thought}\n{reply}\n".encode())  # a byte for the closing tag, one for the end
+    return written(thought, reply, {"prompt_tokens": 9, "completion_tokens": len(ids)}, token_ids=ids)
+
+
+VLLM: tuple[JSON, ...] = ({"id": "m", "owned_by": "vllm", "max_model_len": 4096},)
+HANDED = BudgetForcing(limit=20, server=True)
+
+
+async def handed(stub: Stub, strategy: BudgetForcing = HANDED, **options: Any) -> Result:
+    """Solved as a run does it: the server is asked what it can do, then used."""
+    model = OpenAIGenerator("m", stub.url, **options)
+    try:
+        await model.connect(strategy.needs)
+        check_needs("budget-forcing", strategy.needs, model, "openai")
+        return await solved(strategy, model)
+    finally:
+        await model.close()
+
+
+async def test_a_maximum_is_handed_to_a_server_that_has_a_switch() -> None:
+    async with Stub(thinker, VLLM) as stub:
+        result = await handed(stub)
+        free = await handed(stub, BudgetForcing(limit=100, server=True))
+    tried, asked = [call.body for call in stub.calls][:2]
+    assert tried["thinking_token_budget"] == 1
+    assert tried["max_tokens"] == 1
+    assert asked["thinking_token_budget"] == 20
+    assert asked["max_tokens"] == 200
+    assert "</think>" not in asked.get("stop", ())
+    assert (result.answer, result.trace, kinds(result)) == ("15", f"<think>{'hm' * 10}</think>#### 15", ["finish"])
+    assert result.ledger.charged["policy"].generated == 20 + len("\n#### 15\n")
+    assert free.trace == f"<think>{'hm' * 30}</think>#### 15"
+
+
+async def test_a_vllm_server_without_a_reasoning_parser_is_refused_before_any_sample() -> None:
+    async def refusing(call: Call) -> Reply:
+        if "thinking_token_budget" in call.body:
+            return error(400, "thinking_token_budget is set but reasoning_config is not configured.")
+        return chat("#### 15")
+
+    async with Stub(refusing, VLLM) as stub:
+        with pytest.raises(UsageError, match=r"closes no thought by itself.*--reasoning-parser.*server=true"):
+            await handed(stub)
+        assert len(stub.calls) == 1
+
+
+async def test_a_server_of_another_kind_is_not_taken_to_have_a_switch() -> None:
+    """It would take the field and ignore it; one whose field is stated gets it under that name."""
+    async with Stub(thinker) as stub:
+        with pytest.raises(UsageError, match="closes no thought by itself"):
+            await handed(stub)
+        assert not stub.calls
+        result = await handed(stub, thought_field="thinking_budget_tokens")
+    assert result.answer == "15"
+    (asked,) = [call.body for call in stub.calls]
+    assert asked["thinking_budget_tokens"] == 20
+    assert "thinking_token_budget" not in asked
+    for field in ("max_tokens", ""):
+        with pytest.raises(UsageError, match="limits no thought"):
+            OpenAIGenerator("m", "http://127.0.0.1:1/v1", thought_field=field)
+
+
+async def test_the_strategy_wins_over_a_limit_that_goes_with_every_call() -> None:
+    async with Stub(thinker, VLLM) as stub:
+        await handed(stub, extra_body={"thinking_token_budget": 50})
+    assert stub.calls[-1].body["thinking_token_budget"] == 20
+
+
+async def test_a_server_that_ignores_its_switch_is_found_out() -> None:
+    """By its own count of the thought's tokens, by offsets of tokens, or by what cannot have been the reply's."""
+    async with Stub(heedless, VLLM) as stub:
+        with pytest.raises(ModelError, match=r"after 20 tokens \(thinking_token_budget\) and let one go on for 401"):
+            await handed(stub)
+
+        async def counting(call: Call) -> Reply:
+            usage = {"completion_tokens": 90, "completion_tokens_details": {"reasoning_tokens": 80}}
+            return written("hm", "#### 15" + " so" * 90, usage)
+
+        stub.handler = counting
+        with pytest.raises(ModelError, match="go on for 80 or more: it ignores the field"):
+            await handed(stub)
+
+        async def spelling(call: Call) -> Reply:
+            rows = [{"token": t, "logprob": -0.5} for t in (*"<think>", *["hm"] * 70, *"</think>", "####", " 15")]
+            return chat(f"<think>{'hm' * 70}</think>#### 15", logprobs={"content": rows})
+
+        stub.handler = spelling
+        with pytest.raises(ModelError, match="go on for 85 or more"):
+            await handed(stub)
+
+
+async def test_a_server_that_heeds_it_is_not_accused() -> None:
+    """A long reply is no thought, and a server may end a thought with words of its own."""
+
+    async def wordy(call: Call) -> Reply:
+        return tokens("hm" * 10 + " I have to answer now.", "so " * 50 + "#### 15")
+
+    async def thoughtless(call: Call) -> Reply:
+        return chat("so " * 50 + "#### 15", usage={"completion_tokens": 160})
+
+    async with Stub(wordy, VLLM) as stub:
+        assert (await handed(stub)).answer == "15"
+        stub.handler = thoughtless
+        assert (await handed(stub)).answer == "15"
+
+
+def test_what_a_server_cannot_do_is_refused() -> None:
+    with pytest.raises(UsageError, match="limit=N"):
+        BudgetForcing(server=True)
+    with pytest.raises(UsageError, match=r"cannot be made to wait \(waits=2\)"):
+        BudgetForcing(limit=20, waits=2, server=True)
+    assert methods.strategy("budget-forcing(limit=20, server=true)") == HANDED
+    with pytest.raises(UsageError, match="thought's limit is 0"):
+        Sampling(thought_limit=0)
+
+
+def test_samples_with_a_limit_are_samples_of_another_kind() -> None:
+    keys = {Sampling(thought_limit=n).key() for n in (None, 20, 21)}
+    assert len(keys) == 3
 
 
 class Forcible(ScriptedGenerator):

@@ -42,7 +42,7 @@ OPINIONS = {
         (f"#### 13{ASKED} Perhaps", 1.0),
     ]
 }
-NO_SCORES = frozenset(Ability) - {Ability.SCORE_TEXT, Ability.VALUES}
+NO_SCORES = frozenset(Ability) - {Ability.SCORE_TEXT, Ability.VALUES, Ability.THOUGHT_LIMIT}
 
 
 def searching(generator: Generator, budget: int | None = None, temperature: float = 0.0) -> Search:

@@ -107,6 +107,22 @@ async def test_a_call_that_fails_for_good_fails_its_problem_and_not_the_run(path
             await scored(stub, paths["skywork"], "skywork")
 
 
+@pytest.mark.parametrize(
+    ("fmt", "said"),
+    [
+        ("skywork", "'m' at /pooling; check the name, and a head is served with"),
+        ("math-shepherd", "'m' at /completions"),
+    ],
+)
+async def test_a_server_without_the_endpoint_ends_the_run(fmt: str, said: str, paths: dict[str, str]) -> None:
+    async def missing(call: Call) -> Reply:
+        return Reply({"detail": "Not Found"}, 404)
+
+    async with Stub(missing) as stub:
+        with pytest.raises(ServerError, match=rf"says not found \(404: Not Found\) when asked for {said}"):
+            await scored(stub, paths[fmt], fmt)
+
+
 def test_what_a_served_verifier_needs_is_said(paths: dict[str, str]) -> None:
     url = "http://127.0.0.1:1/v1"
     for text, said in [

@@ -1,4 +1,4 @@
-"""One vLLM server for all tests of this folder."""
+"""The server of the embedded model. Servers are the fixtures of one file each, so that only one runs at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from serving import Served, start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The running server; the tests are skipped where nobody has set vLLM up."""
     yield from start(tmp_path_factory.mktemp)

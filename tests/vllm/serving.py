@@ -1,4 +1,4 @@
-"""A vLLM server of our own: the embedded model on a free port, in an environment of its own."""
+"""vLLM servers of our own: models on a free port, in an environment of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tiny import make
 PYTHON = os.environ.get("THENCE_VLLM_PYTHON", "")
 ACORN = Path(__file__).resolve().parents[2] / "src" / "thence" / "acorn"
 INTRUSIVE = {"temperature": 0.2, "top_k": 3, "repetition_penalty": 1.7}  # would change every text, if they got in
-START = 300  # seconds; about 30 on two idle cores
+START = 600  # seconds; about 30 on two idle cores, minutes on busy ones
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # the server shares the machine with the client
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -48,9 +49,8 @@ class Served:
 
 
 def start(temporary: Callable[[str], Path]) -> Iterator[Served]:
-    """Start the server, wait until it is healthy, and end it with all its processes."""
-    if not PYTHON:
-        pytest.skip("THENCE_VLLM_PYTHON is not set: make test-vllm sets up vLLM and runs these tests")
+    """The embedded model's server (a tiny random one's where there is none yet), as ``serve`` starts it."""
+    skip_without_vllm()
     folder, name = temporary("model"), "tiny"
     if (ACORN / "config.json").exists():  # a copy: the model may be trained again meanwhile
         folder, name = Path(shutil.copytree(ACORN, folder / "acorn")), "acorn"
@@ -58,13 +58,25 @@ def start(temporary: Callable[[str], Path]) -> Iterator[Served]:
         make(folder)
     config = folder / "generation_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **INTRUSIVE}))
+    with serve(folder, name, temporary("log") / "vllm.log") as served:
+        yield served
+
+
+def skip_without_vllm() -> None:
+    """Skip the test where nobody has set vLLM up."""
+    if not PYTHON:
+        pytest.skip("THENCE_VLLM_PYTHON is not set: make test-vllm sets up vLLM and runs these tests")
+
+
+@contextmanager
+def serve(folder: Path, name: str, log: Path, *flags: str) -> Iterator[Served]:
+    """Serve the model in ``folder`` as ``name``, wait until it is healthy, and end it with all its processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [os.path.abspath(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", name, "--dtype", "float32", "--enforce-eager", "--enable-prompt-tokens-details"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    log = temporary("log") / "vllm.log"
+    command += ["--host", "127.0.0.1", "--port", str(port), *flags]
     with log.open("wb") as out:
         server = subprocess.Popen(
             command,

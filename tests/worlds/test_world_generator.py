@@ -35,7 +35,7 @@ def test_it_is_a_generator_and_a_scorer_with_every_ability() -> None:
     generator = CHAIN.generator()
     assert isinstance(generator, Generator)
     assert isinstance(generator, Scorer)
-    assert generator.abilities == frozenset(Ability) - {Ability.VALUES}
+    assert generator.abilities == frozenset(Ability) - {Ability.VALUES, Ability.THOUGHT_LIMIT}
     assert generator.describe()["exact"] is True
 
 

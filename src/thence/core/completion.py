@@ -42,6 +42,7 @@ class Ability(StrEnum):
     TOKEN_IDS = "token-ids"  # ids of prompt and completion
     SCORE_TEXT = "score-text"  # log-probabilities of given text
     VALUES = "values"  # a number per sampled token, by a head on the model's own states
+    THOUGHT_LIMIT = "thought-limit"  # close a thought after so many tokens by a switch of the server's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Sampling:
     next step goes on token by token. ``logprobs`` asks a server for the log-probabilities of the sampled tokens, which
     it does not give by itself (the local engine always does); ``top2`` asks for the two best at every position as well.
     ``values`` names a head (``PATH#hash``) that gives a number to the state each token is drawn from.
+    ``thought_limit`` asks a server that can (Ability.THOUGHT_LIMIT) to close a marked thought after so many tokens.
     """
 
     temperature: float = 0.7
@@ -87,6 +89,7 @@ class Sampling:
     logprobs: bool = False
     step_ends: tuple[str, ...] = ()
     values: str = ""
+    thought_limit: int | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 100.0:
@@ -97,6 +100,8 @@ class Sampling:
             raise UsageError(f"top-k is {self.top_k}; it must be 0 (off) or more")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"max-tokens is {self.max_tokens}; it must be at least 1")
+        if self.thought_limit is not None and self.thought_limit < 1:
+            raise UsageError(f"the thought's limit is {self.thought_limit}; it must be at least 1")
         if any(not s for s in self.stops):
             raise UsageError("a stop string is empty; remove it")
 
@@ -116,7 +121,9 @@ class Sampling:
         """
         steps = (self.step_ends,) if self.step_ends else ()
         values = (("values", self.values),) if self.values else ()
-        return (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank, *steps, *values)
+        limit = (("thought_limit", self.thought_limit),) if self.thought_limit is not None else ()
+        own = (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank)
+        return (*own, *steps, *values, *limit)
 
     def law(self, own: Sampling) -> str:
         """How this distribution differs from a run's ``own`` sampling, in words; empty where it does not.

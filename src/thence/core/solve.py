@@ -26,6 +26,8 @@ def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind
             "logprobs": "gives no log-probabilities; use a local model or a server with logprobs",
             "values": "cannot run a head on its own states; use a local model",
             "score-text": "gives no log-probabilities of given text; use a local model, or p-true(exact=no)",
+            "thought-limit": "closes no thought by itself (vLLM does, started with --reasoning-parser or "
+            "--reasoning-config); leave out server=true, and thence closes it",
             "continue": "cannot continue a begun reply; use a local model or a server with continue_final_message",
         }
         why = "; ".join(reasons.get(a, f"lacks {a}") for a in lacking)

@@ -15,6 +15,7 @@ from .server import JSON
 Outcome = Completion | Failure
 ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", None})
 CAPPED = frozenset({"length", "max_tokens"})
+THOUGHT_SLACK = 32  # tokens: tags, and the words with which a server may end a thought that is too long
 
 
 def on_cpu(metrics: str) -> bool:
@@ -39,6 +40,22 @@ def room_left(said: str) -> int | None:
     if whole is None:
         return None
     return int(whole[1]) - (int(used[1]) if used else 0)
+
+
+def thought_tokens(completion: Completion, told: JSON) -> int:
+    """The least number of tokens that the thought of a completion can have, its tags and what a server wrote to end it
+    included. ``told`` is the usage of a call with no other choice: some servers count the thought there."""
+    if not completion.thought:
+        return 0
+    details = told.get("completion_tokens_details")
+    exact = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    if completion.ends is not None:
+        first, last = completion.tokens_of(0, completion.reply_at)
+        exact = last - first
+    if exact:
+        return exact
+    shortest = len(completion.reply.encode("utf-8", "replace")) + 1  # a token is a byte at least; one ends the text
+    return max(0, (completion.generated or 0) - shortest)
 
 
 def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: int | None) -> list[int | None]:

@@ -14,6 +14,12 @@ all of it and ``reused`` is None.
 A begun reply is continued token by token on vLLM (the tokens that were sampled, not the text tokenized again), on other
 servers as a begun turn of the assistant where they can, and as plain text on the completions endpoint.
 
+A thought is closed after ``Sampling.thought_limit`` tokens by the server's own switch where it has one. Only vLLM
+(0.32) is known here and asked (``thinking_token_budget``; it refuses it unless it was started with
+``--reasoning-parser`` or ``--reasoning-config``); the field of another server is stated (``thought_field``,
+``thinking_budget_tokens`` for llama.cpp). A server that takes the field and ignores it is found out by its first
+thought that is longer.
+
 A completion that ended at "stop" is a natural end unless the server says which stop string it met, or stop
 strings were given and it does not say: then it counts as stopped, and as ended if it is empty.
 """
@@ -41,7 +47,7 @@ from thence.core.errors import ModelError, ServerError, UsageError
 from thence.core.problem import Message
 from thence.core.seeds import digest
 
-from .answer import Outcome, count, on_cpu, read_choice, reconcile, room_left
+from .answer import THOUGHT_SLACK, Outcome, count, on_cpu, read_choice, reconcile, room_left, thought_tokens
 from .arrivals import arrivals
 from .server import JSON, CallRejected, Patience, Server, find_key
 
@@ -58,6 +64,7 @@ PLAIN_STOP = ("\nQ:",)  # ends a reply under the plain rendering, where nothing 
 SEEDS = 2**31  # the range that every server takes
 MAX_N = 128
 PROMPTS_KEPT = 4096
+THOUGHT_FIELD = "thinking_token_budget"  # vLLM's
 TOP_ASKED = 3  # for the best two: vLLM counts the sampled token among those asked for, however unlikely it is
 
 
@@ -103,7 +110,8 @@ class OpenAIGenerator:
     try (``patience`` says the rest). Without a ``key`` that of ``find_key`` is used. ``abilities`` states what the
     server can do; by default that is found out at first use (``connect``), and before that a server is taken to
     give log-probabilities. ``seeds`` says whether seeds are sent; by default to all servers but vLLM on a CPU,
-    which they can kill (``on_cpu``).
+    which they can kill (``on_cpu``). ``thought_field`` is the field of a request in which the server takes the most
+    tokens of a thought, where it has one.
     """
 
     def __init__(
@@ -123,9 +131,12 @@ class OpenAIGenerator:
         abilities: frozenset[Ability] | None = None,
         max_context: int | None = None,
         seeds: bool | None = None,
+        thought_field: str | None = None,
     ) -> None:
         if endpoint not in PATHS:
             raise UsageError(f"the endpoint is {endpoint!r}; it is chat or completions")
+        if thought_field is not None and (thought_field in OURS or not thought_field):
+            raise UsageError(f"thought-field is {thought_field!r}, which limits no thought; see the server's manual")
         clash = sorted(OURS & set(extra_body or ()))
         if clash:
             raise UsageError(f"the extra body cannot set {', '.join(clash)}; use the option of that name")
@@ -143,6 +154,9 @@ class OpenAIGenerator:
         self._stated = abilities is not None
         assumed = {Ability.LOGPROBS, Ability.TOP2} | ({Ability.CONTINUE} if endpoint == "completions" else set())
         self._abilities = frozenset(assumed) if abilities is None else abilities
+        self._thought_field, self._tried_thought = thought_field or THOUGHT_FIELD, thought_field is not None
+        if thought_field is not None:
+            self._abilities |= {Ability.THOUGHT_LIMIT}
         self._max_n, self._max_context, self._seeds = max_n, max_context, seeds
         self._cap_name = "max_tokens"
         self._is_vllm = False
@@ -213,8 +227,8 @@ class OpenAIGenerator:
     async def connect(self, needs: frozenset[Ability] = frozenset(), book: Spent | None = None) -> None:
         """Learn what the server says of itself, and try out those ``needs`` that it does not speak of.
 
-        Costs one listing of its models, once; and two tiny calls if continuing is needed and nobody has
-        said whether the server can. Never fails because a listing is not there.
+        Costs one listing of its models, once; two tiny calls if continuing is needed and nobody has said whether
+        the server can; and one if a vLLM server is to close thoughts. Never fails because a listing is not there.
         """
         async with self._server.here().lock:
             if not self._connected:
@@ -224,6 +238,10 @@ class OpenAIGenerator:
                 self._tried_continue = True
                 if await self._continues(Spent() if book is None else book):
                     self._abilities |= {Ability.CONTINUE}
+            if Ability.THOUGHT_LIMIT in needs - self._abilities and not self._stated and not self._tried_thought:
+                self._tried_thought = True
+                if self._is_vllm and await self._limits_thought(Spent() if book is None else book):
+                    self._abilities |= {Ability.THOUGHT_LIMIT}
 
     async def run(self, requests: Sequence[Request], book: Spent) -> AsyncGenerator[tuple[int, Outcome], None]:
         """Yield (index, outcome) in order of arrival; closing closes the HTTP requests that still run.
@@ -379,12 +397,15 @@ class OpenAIGenerator:
             body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
         elif sampling.top_k:
             body["top_k"] = sampling.top_k
+        extra = self._extra_body
+        if sampling.thought_limit is not None:
+            extra = extra | {self._thought_field: sampling.thought_limit}
         wanted = sampling.top2 or sampling.logprobs
         if self._endpoint == "completions" or ids is not None:
             body["prompt"] = self._renderer(context) if ids is None else ids
             if wanted:
                 body["logprobs"] = TOP_ASKED if sampling.top2 else 1
-            return PATHS["completions"], body | self._extra_body
+            return PATHS["completions"], body | extra
         body["messages"] = [{"role": m.role, "content": m.content} for m in context.messages]
         if context.reply:
             body["messages"].append({"role": "assistant", "content": begun(context)})
@@ -393,7 +414,7 @@ class OpenAIGenerator:
             body["logprobs"] = True
         if sampling.top2:
             body["top_logprobs"] = TOP_ASKED
-        return PATHS["chat"], body | self._extra_body
+        return PATHS["chat"], body | extra
 
     def _read(self, data: JSON, sampling: Sampling, opened: bool) -> list[Outcome]:
         """The choices of an answer as completions, with token counts that add up to the server's."""
@@ -418,6 +439,7 @@ class OpenAIGenerator:
         for o in final:
             if isinstance(o, Completion) and o.text:
                 self._check_logprobs(o, sampling)
+                self._check_thought(o, sampling, told if len(final) == 1 else {})
         return final
 
     def _check_logprobs(self, completion: Completion, sampling: Sampling) -> None:
@@ -428,6 +450,14 @@ class OpenAIGenerator:
             if asked and got is None:
                 text = f"{self._server.shown} gives no {what}; use a method that needs none, or a local model"
                 raise ModelError(text)
+
+    def _check_thought(self, completion: Completion, sampling: Sampling, told: JSON) -> None:
+        limit, length = sampling.thought_limit, thought_tokens(completion, told)
+        if limit is not None and length > 1.1 * limit + THOUGHT_SLACK:
+            raise ModelError(
+                f"{self._server.shown} was told to close a thought after {limit} tokens ({self._thought_field}) and "
+                f"let one go on for {length} or more: it ignores the field; leave out server=true, and thence closes it"
+            )
 
     def _bill(self, usage: object, book: Spent) -> None:
         """Enter what the server says a call has cost."""
@@ -479,6 +509,17 @@ class OpenAIGenerator:
             usage = data.get("usage")
             sizes.append(count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None)
         return sizes[0] is not None and sizes[1] is not None and sizes[1] < sizes[0]
+
+    async def _limits_thought(self, book: Spent) -> bool:
+        """Whether a vLLM server takes a limit of thoughts; it refuses it where it does not know what a thought is."""
+        context = Context((Message("user", "Count."),))
+        path, body = self._body(context, Sampling(temperature=0.0, max_tokens=1, thought_limit=1), 0, 1)
+        try:
+            data = await self._post(path, body, book)
+        except CallRejected:
+            return False
+        self._bill(data.get("usage"), book)
+        return True
 
     async def _missing(self, rejected: CallRejected) -> ModelError:
         """Why a 404: the model is not served, or the path is not there."""

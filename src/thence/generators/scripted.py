@@ -110,7 +110,7 @@ class ScriptedGenerator:
         template: str = DEFAULT_TEMPLATE,
         fail: Callable[[Cue], Failure | None] | None = None,
         name: str = "scripted",
-        abilities: frozenset[Ability] = frozenset(Ability) - {Ability.VALUES},
+        abilities: frozenset[Ability] = frozenset(Ability) - {Ability.VALUES, Ability.THOUGHT_LIMIT},
         defaults: Sampling | None = None,
         capacity: int = 64,
         max_context: int | None = None,

@@ -8,6 +8,12 @@ If a second thought mends a wrong answer with probability u and spoils a right o
 p' = p (1 - d) + (1 - p) u: another "Wait" helps as long as p < u / (u + d), and the same law says when it is
 overthinking. Forced text is on the prompt's side of the books and has no log-probability.
 
+``server=true`` hands the maximum to the server's own switch: one call instead of two or three. vLLM has one
+(``thinking_token_budget``) if it was started with ``--reasoning-parser`` or ``--reasoning-config``; that of another
+server is stated with the generator (``thought_field``). Such a server closes marked thoughts only, with the text it
+was started with instead of ``end``; a reply without a thought has no limit but the run's token cap. A minimum is not
+handed over: no server is known to have a switch for it.
+
 Differs from the paper: decoding is as the run says (the paper's is greedy: ``--temperature 0``), forced texts stand on
 lines of their own, and a thought that is cut by the run's own token cap is closed like one cut by ``limit``.
 """
@@ -27,7 +33,8 @@ class BudgetForcing:
     """A thought of at most ``limit`` tokens (None: no maximum) that is taken up again ``waits`` times.
 
     ``end`` is what asks for the answer, which has at most ``answer_tokens`` tokens. The model may loop after a "Wait":
-    then only ``limit`` and the run's token cap, which holds for each stretch of thought, end it.
+    then only ``limit`` and the run's token cap, which holds for each stretch of thought, end it. ``server``: the server
+    closes the thought by itself, and ``wait``, ``end`` and ``answer_tokens`` have no part in it.
     """
 
     limit: int | None = None
@@ -35,21 +42,34 @@ class BudgetForcing:
     wait: str = "\nWait"
     end: str = "\nFinal Answer: The final answer is"
     answer_tokens: int = 64
+    server: bool = False
 
     def __post_init__(self) -> None:
         check_counts("budget-forcing", limit=1 if self.limit is None else self.limit, answer_tokens=self.answer_tokens)
         check_counts("budget-forcing", 0, waits=self.waits)
         if not self.wait or not self.end:
             raise UsageError("budget-forcing: wait or end is empty; give the text that is forced")
+        if self.server and self.limit is None:
+            raise UsageError("budget-forcing: server=true closes a thought after limit tokens; give limit=N")
+        if self.server and self.waits:
+            raise UsageError(
+                f"budget-forcing: a server that closes thoughts by itself cannot be made to wait (waits={self.waits}); "
+                "leave out server=true or waits"
+            )
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Continuing a text; counts of tokens where a limit holds over several stretches of thought."""
+        """The server's switch; or continuing a text, and counts of tokens where a limit holds over several stretches of
+        thought."""
+        if self.server:
+            return frozenset({Ability.THOUGHT_LIMIT})
         counted = {Ability.TOKEN_IDS} if self.limit is not None and self.waits else set()
         return frozenset({Ability.CONTINUE} | counted)
 
     async def solve(self, search: Search) -> Result:
         """Think, think again, answer."""
+        if self.server:
+            return await self._handed_over(search)
         left = self.limit
         ends: list[Node] = []
         for _ in range(self.waits + 1):
@@ -67,6 +87,13 @@ class BudgetForcing:
             ends += [node for node in replies if await search.answer(node) is not None or not search.stopped]
         best = [node for node in ends if node.found is not None] or ends
         return search.result(best[-1] if best else None)
+
+    async def _handed_over(self, search: Search) -> Result:
+        """One sample whose thought the server closes."""
+        drawn = await search.expand(sampling=replace(search.sampling, thought_limit=self.limit))
+        if drawn:
+            await search.answer(drawn[0])
+        return search.result(drawn[0] if drawn else None)
 
     async def _think(self, search: Search, node: Node, left: int | None) -> list[Node]:
         """One stretch of thought of at most ``left`` tokens; nothing when the budget holds none."""

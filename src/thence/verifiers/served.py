@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from thence.core.budget import Spent, add
 from thence.core.card import VerifierCard, VerifierKind
-from thence.core.errors import ModelError, ServerError, UsageError
+from thence.core.errors import CallFailed, ModelError, ServerError, UsageError
 from thence.core.scores import Aggregate, Meaning
 
 from .formats import Format, Read, Written, row
@@ -74,7 +74,8 @@ class TokenReader:
             "allowed_token_ids": list(allowed),
             "return_tokens_as_token_ids": True,
         }
-        data = await self.server.post("/completions", body, lambda: _untold(book))
+        hint = "a model with a head (--runner pooling) needs a format that reads one"
+        data = await _asked(self.server, "/completions", body, book, hint)
         _bill(book, data, len(ids))
         try:
             top: dict[str, float] = data["choices"][0]["logprobs"]["top_logprobs"][0] or {}
@@ -98,7 +99,8 @@ class PoolingReader:
     async def _one(self, text: Written, book: Spent) -> tuple[tuple[float, ...], ...]:
         ids = list(text.ids[: text.reads[-1] + 1])
         body: JSON = {"model": self.model, "input": ids, "use_activation": False}  # logits, as here
-        data = await self.server.post("/pooling", body, lambda: _untold(book), above=True)
+        hint = "a head is served with vLLM's --runner pooling"
+        data = await _asked(self.server, "/pooling", body, book, hint, above=True)
         _bill(book, data, len(text.ids))
         try:
             rows = [
@@ -116,6 +118,16 @@ class PoolingReader:
             f"{self.server.shown} returned {len(rows)} numbers for {len(text.reads)} steps; its tokenizer may not have "
             "the step tag, or another format was meant"
         )
+
+
+async def _asked(server: Poster, path: str, body: JSON, book: Spent, hint: str, *, above: bool = False) -> JSON:
+    """The server's answer; ServerError where it has no such endpoint or model, which is true of every call."""
+    try:
+        return await server.post(path, body, lambda: _untold(book), above=above)
+    except CallFailed as failed:
+        if failed.kind != "not_found":
+            raise
+        raise ServerError(f"{failed} when asked for {body['model']!r} at {path}; check the name, and {hint}") from None
 
 
 def _untold(book: Spent) -> None:

@@ -53,7 +53,7 @@ class WorldGenerator:
     with 0 each request is answered at once. ``spent`` is the machine's own count: the sum of the books handed in.
     """
 
-    abilities = frozenset(Ability) - {Ability.VALUES}
+    abilities = frozenset(Ability) - {Ability.VALUES, Ability.THOUGHT_LIMIT}
     defaults = PLAIN
     max_context: int | None = None
 

@@ -155,7 +155,7 @@ class Revision(World):
 class RevisionGenerator(WorldGenerator):
     """A world's generator whose beginning depends on the chat; made by ``Revision.generator``."""
 
-    abilities = frozenset(Ability) - {Ability.SCORE_TEXT, Ability.VALUES}
+    abilities = frozenset(Ability) - {Ability.SCORE_TEXT, Ability.VALUES, Ability.THOUGHT_LIMIT}
 
     def __init__(self, world: Revision, *, pace: int = 1, capacity: int = 64) -> None:
         super().__init__(world, pace=pace, capacity=capacity)
