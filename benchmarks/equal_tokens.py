@@ -2,7 +2,7 @@
 
 Every method gets the same budgets of charged tokens per problem (what the policy draws and what a verifier reads) on
 the same test problems and seeds. Methods that only draw samples take as many as the budget allows, all from one pool.
-A search has a width to choose: the largest one whose mean cost on dev problems stays within the budget, measured here
+A search has a width to choose: the largest one whose mean cost on dev problems is within the budget, estimated here
 first, without looking at accuracy. Differences are against majority voting at the same budget, paired by problem.
 
     python benchmarks/equal_tokens.py --limit 200 --seeds 0,1,2 --out out/equal-tokens
@@ -40,13 +40,11 @@ SAMPLING = {
 }
 SEARCH = {
     "beam, PRM": "beam(n={}, width=4, verifier=prm:acorn)",
-    "beam, head": "beam(n={}, width=4, verifier=head:acorn)",
     "DVTS, PRM": "dvts(n={}, width=4, verifier=prm:acorn)",
     "MCTS, PRM": "mcts(simulations={}, wave=4, verifier=prm:acorn)",
-    "MCTS, head": "mcts(simulations={}, wave=4, verifier=head:acorn)",
     "compute-optimal": "compute-optimal(verifier=prm:acorn, samples={})",
 }
-WIDTHS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+TRIED = (8, 32)  # cost grows with the width along a line, near enough to choose by
 DEV = "wordproblems(split=dev, level={}, data_seed=7)"
 
 
@@ -59,17 +57,16 @@ async def mean_cost(task: Task, generator: Generator, spec: str, limit: int) -> 
 
 
 async def widths(generator: Generator, level: int, budgets: Sequence[int], limit: int) -> dict[str, dict[int, int]]:
-    """For every search and budget the largest width whose mean cost on dev problems is within the budget."""
+    """For every search and budget the largest multiple of 4 whose mean cost on dev problems is within the budget."""
     task = methods.task(DEV.format(level))
     chosen: dict[str, dict[int, int]] = {}
     for name, spec in SEARCH.items():
-        costs: dict[int, float] = {}
-        for width in WIDTHS:
-            costs[width] = await mean_cost(task, generator, spec.format(width), limit)
-            if costs[width] > max(budgets):
-                break
-        chosen[name] = {b: max([w for w, c in costs.items() if c <= b], default=WIDTHS[0]) for b in budgets}
-        print(f"{name:22}" + "".join(f"  {w}: {c:,.0f}" for w, c in costs.items()), flush=True)
+        low, high = [await mean_cost(task, generator, spec.format(width), limit) for width in TRIED]
+        each = (high - low) / (TRIED[1] - TRIED[0])
+        chosen[name] = {b: max(4, int((TRIED[0] + (b - low) / each) // 4 * 4)) for b in budgets}
+        print(
+            f"{name:22} cost at {TRIED[0]} and {TRIED[1]}: {low:,.0f}, {high:,.0f}; widths {chosen[name]}", flush=True
+        )
     return chosen
 
 

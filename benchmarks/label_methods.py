@@ -141,10 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/labels"))
     given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "| steps | method | rollouts | labels | per rollout | mean error | dead and alive confused |",
-        "|---" * 7 + "|",
-    ]
+    columns = "steps | method | rollouts | labels | labels per rollout | first errors per 1,000 rollouts"
+    lines = [f"| {columns} | mean error | dead and alive confused |", "|---" * 8 + "|"]
     for steps in (4, 8, 16):
         lines += asyncio.run(in_a_world(steps, 200))
     print("\n".join(lines), flush=True)
