@@ -30,8 +30,11 @@ class Annotator(Protocol):
 
 @dataclass(slots=True)
 class LabelReport:
-    """What a labelling run made. ``empty`` counts problems that the method found nothing in (no wrong answer, say),
-    ``positive`` the step labels above 0."""
+    """What a labelling run made.
+
+    ``empty`` counts problems that the method found nothing in (no wrong answer, say), ``positive`` the step labels
+    above 0, ``criticised`` the solutions that have a critique, and ``dropped`` the critiques that were not kept.
+    """
 
     problems: int = 0
     empty: int = 0
@@ -39,6 +42,8 @@ class LabelReport:
     steps: int = 0
     labelled: int = 0
     positive: int = 0
+    criticised: int = 0
+    dropped: int = 0
     rollouts: int = 0
     generated: int = 0
     failures: dict[str, str] = field(default_factory=dict)
@@ -56,6 +61,8 @@ class LabelReport:
             self.steps += len(numbers)
             self.labelled += sum(x is not None for x in numbers)
             self.positive += sum(x is not None and x > 0 for x in numbers)
+            self.criticised += "critique" in each.extra
+            self.dropped += int(each.extra.get("criticised", {}).get("dropped", 0))
         return made
 
 
@@ -67,17 +74,19 @@ def open_rollouts(
     problem: Problem,
     *,
     completer: Generator | None = None,
+    roles: Mapping[str, Generator] | None = None,
     pool: SamplePool | None = None,
     seed: int = 0,
     budget: int | None = None,
     segmenter: Segmenter | None = None,
 ) -> Rollouts:
-    """Rollouts for one problem of a task, graded by the task; ``completer`` completes instead of ``generator``."""
+    """Rollouts for one problem of a task, graded by the task; ``completer`` completes instead of ``generator``, and
+    ``roles`` play other parts (a critic)."""
     if style.stop:
         sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *style.stop))))
     search = Search(
         problem,
-        {POLICY: generator} | ({} if completer is None else {COMPLETER: completer}),
+        {POLICY: generator, **(roles or {})} | ({} if completer is None else {COMPLETER: completer}),
         style,
         task.reading,
         sampling,
@@ -104,6 +113,7 @@ async def label(
     store: RunFile,
     *,
     completer: Generator | None = None,
+    roles: Mapping[str, Generator] | None = None,
     seed: int = 0,
     budget: int | None = None,
     segmenter: Segmenter | None = None,
@@ -124,6 +134,7 @@ async def label(
             sampling,
             problem,
             completer=completer,
+            roles=roles,
             pool=store,
             seed=seed,
             budget=budget,
@@ -149,7 +160,8 @@ async def label(
         store.put_failure(cell, problem.id, Failure("call", str(error)))
         report.failures[problem.id] = str(error)
 
-    hungry = wants_more([generator] if completer is None else [generator, completer])
+    others = [*(roles or {}).values(), *([] if completer is None else [completer])]
+    hungry = wants_more([generator, *others])
     runner = Runner(work, done, failed, hungry=hungry, survive=(CallFailed,), stopper=stopper)
     await runner.run([p for p in problems if p.id not in known])
     store.flush()

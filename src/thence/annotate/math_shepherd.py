@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from thence.core.errors import check_counts
 from thence.core.labels import Label, Labelled, Source
 from thence.core.scores import Meaning
+from thence.core.segmenter import Segmenter
 from thence.core.tree import Node
 
 from .rollouts import Rollouts, outcome
@@ -56,7 +57,12 @@ def told(record: Labelled, node: Node) -> Labelled:
 
 def step_ends(rollouts: Rollouts, text: str) -> tuple[int, ...]:
     """Where the steps of a solution end; a closing answer line belongs to the last one."""
-    ends = rollouts.search.segmenter.steps(text).ends
+    return ends_of(rollouts.search.segmenter, text)
+
+
+def ends_of(segmenter: Segmenter, text: str) -> tuple[int, ...]:
+    """The same for any rule that cuts texts."""
+    ends = segmenter.steps(text).ends
     return (*ends[:-1], len(text)) if ends else ()
 
 

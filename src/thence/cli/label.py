@@ -1,12 +1,12 @@
-"""``thence label``: step labels, by completing, by comparing, by what a task knows, or by hand."""
+"""``thence label``: step labels, by completing, by comparing, by what a task knows, or by hand; and critiques."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -14,21 +14,52 @@ from thence import api, methods
 from thence.annotate.active import Active, LabelsOne, Unlabelled
 from thence.annotate.by_hand import Session, agreement
 from thence.annotate.consensus import Consensus
+from thence.annotate.critiques import CRITIC, Critiques
 from thence.annotate.label import Annotator, LabelReport
 from thence.annotate.label import label as run_labelling
+from thence.annotate.recorded import is_run, labels_in, solutions_in
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.core.label_files import FORMATS, read_labels, write_labels
 from thence.core.labels import Labelled
-from thence.core.protocols import Task
+from thence.core.protocols import Generator, Task
 from thence.core.segmenter import Segmenter
 from thence.evals.evaluate import Arm, chosen_problems, eval_header
 from thence.stores.header import default_path
-from thence.stores.sqlite import RunFile
+from thence.stores.sqlite import RunFile, RunView
 
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import err, out, percent, plain, print_json, table
 from .running import checked_task, run_path, with_signals
+
+
+@Parameter(name="*", group="Critiques")
+@dataclass(frozen=True, slots=True)
+class CritiqueFlags:
+    """What thence train minos learns first."""
+
+    critiques: int | None = None
+    """Also have each solution criticised, by the model itself or by --role critic=MODEL, up to so many times: until the
+    critique agrees with what is known of the solution. Others are dropped and counted."""
+    critiques_per: Literal["solution", "step"] = "solution"
+    """A review of the whole, or one line for each step."""
+    blind: Annotated[bool, Parameter(negative="")] = False
+    """Do not tell the critic what is known."""
+
+    def check(self, models: ModelFlags, *, elsewhere: bool) -> None:
+        """UsageError for parts that nobody plays, and where the solutions are not sampled and labelled here."""
+        if elsewhere and self.critiques is not None:
+            raise UsageError("--critiques is for solutions that are labelled now; leave --by-hand and --from out")
+        parts = [text.partition("=")[0] for text in models.role]
+        if parts and (self.critiques is None or set(parts) != {CRITIC}):
+            raise UsageError(f"--role {parts[0]}: labelling has one other part, a critic, and it needs --critiques N")
+
+    def around(self, annotator: Annotator, name: str) -> tuple[Annotator, str]:
+        """A method that also has critiques written, and what it is called."""
+        if self.critiques is None:
+            return annotator, name
+        made = Critiques(annotator, self.critiques, self.critiques_per, not self.blind)
+        return made, f"{name} critiques={self.critiques} per={self.critiques_per}{' blind' if self.blind else ''}"
 
 
 def label(
@@ -57,6 +88,7 @@ def label(
     models: ModelFlags = ModelFlags(),
     columns: TaskFlags = TaskFlags(),
     sampling: SamplingFlags = SamplingFlags(),
+    more: CritiqueFlags = CritiqueFlags(),
 ) -> int:
     """Label reasoning steps by completing them and grading the answers, or by hand. The same command resumes.
 
@@ -81,7 +113,8 @@ def label(
     labeler
         With --by-hand: who rates.
     source
-        A file of labels in any format: rate its solutions by hand, or (without --by-hand) write it in another format.
+        A file of labels in any format, or a run file: rate its solutions by hand, or (without --by-hand) write them in
+        another format. The questions of a run are those of the task it was made with, or of TASK where you name one.
     format
         Format of the output: thence, prm800k, math-shepherd, math-aps, math-aps-tree or trl.
     agree
@@ -110,8 +143,11 @@ def label(
         raise UsageError("say where the labels go: -o FILE")
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it must be one of {', '.join(FORMATS)}")
+    more.check(models, elsewhere=by_hand or source is not None)
+    cut = Segmenter.from_spec(segmenter)
     if source is not None:
-        records = read_labels(source)
+        applied = None if task is None else columns.applied(task)
+        records = recorded(source, applied, limit, cut) if is_run(source) else read_labels(source)
         if not by_hand:
             write_labels(output, records, format)
             out.print(plain(f"{len(records)} solutions of {source} written to {output} as {format}"))
@@ -130,6 +166,7 @@ def label(
         annotator, name = Active(annotator, methods.verifier(active), pool), f"{name} active={active} pool={pool}"
     if consensus is not None:
         annotator, name = Consensus(annotator, methods.verifier(consensus)), f"{name} consensus={consensus}"
+    annotator, name = more.around(annotator, name)
     report, records, path = _labelled(
         chosen,
         annotator,
@@ -139,7 +176,7 @@ def label(
         limit=limit,
         budget=budget,
         seed=seed,
-        cut=Segmenter.from_spec(segmenter),
+        cut=cut,
         run=run,
         quiet=quiet,
         models=models,
@@ -148,17 +185,7 @@ def label(
     if by_hand:
         return rate(records, output, labeler)
     write_labels(output, records, format)
-    facts = {
-        "problems": report.problems,
-        "solutions": report.solutions,
-        "steps": report.steps,
-        "labelled steps": report.labelled,
-        "of them above 0": report.positive,
-        "problems without solutions": report.empty,
-        "rollouts": report.rollouts,
-        "generated tokens": report.generated,
-        "failed problems": len(report.failures),
-    }
+    facts = counted(report, critiques=more.critiques is not None)
     if json:
         print_json({k.replace(" ", "_"): v for k, v in facts.items()} | {"labels": str(output), "run": str(path)})
     else:
@@ -169,6 +196,31 @@ def label(
         for problem, why in list(report.failures.items())[:3]:
             err.print(plain(f"failed {problem}: {why}", "yellow"))
     return 1 if report.failures else 0
+
+
+def counted(report: LabelReport, *, critiques: bool) -> dict[str, int]:
+    """What was made, for people; a warning where critiques were asked for and none could be kept."""
+    facts = {
+        "problems": report.problems,
+        "solutions": report.solutions,
+        "steps": report.steps,
+        "labelled steps": report.labelled,
+        "of them above 0": report.positive,
+        "problems without solutions": report.empty,
+    }
+    if critiques:
+        facts |= {"with a critique": report.criticised, "critiques dropped": report.dropped}
+        if not report.criticised:
+            said = (
+                f"none of {report.dropped} critiques agrees with what is known of its solution: thence train minos has "
+            )
+            said += "nothing to learn from them; let another model write them: --role critic=MODEL"
+            err.print(plain(said, "yellow"))
+    return facts | {
+        "rollouts": report.rollouts,
+        "generated tokens": report.generated,
+        "failed problems": len(report.failures),
+    }
 
 
 def _labelled(
@@ -201,8 +253,11 @@ def _labelled(
     other = api.load(completer, models.options(seed)) if completer is not None else None
     if other is not None:
         run_sync(api.connect(other, ready.strategy.needs))
+    parts = models.roles(seed)
+    for part in parts.values():
+        run_sync(api.connect(part, frozenset()))
     arm = Arm(name, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
-    roles = None if other is None else {"completer": other}
+    roles: dict[str, Generator] | None = parts | ({} if other is None else {"completer": other}) or None
     header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=tokens, roles=roles)
     header |= {"kind": "label", "segmenter": cut.to_spec()}
     path = run_path(run, default_path(chosen.name, models.model, name, header))
@@ -225,6 +280,7 @@ def _labelled(
                 problems,
                 store,
                 completer=other,
+                roles=parts,
                 seed=seed,
                 budget=tokens,
                 segmenter=cut,
@@ -233,6 +289,21 @@ def _labelled(
             )
         )
     return report, records, path
+
+
+def recorded(path: Path, task: str | None, limit: int | None, cut: Segmenter) -> list[Labelled]:
+    """The solutions in a run file, with their questions: of the task that is named in it, unless another one is given.
+
+    UsageError where the run says of no task, StoreError for a database that is no run.
+    """
+    with RunView(path) as run:
+        if run.header.get("kind") == "label":
+            return labels_in(run)
+        spec = task or run.header.get("task")
+        if not isinstance(spec, str):
+            raise UsageError(f"{path} does not say which task it solved; name it: thence label TASK --from {path}")
+        chosen = checked_task(spec)
+        return solutions_in(run, chosen, chosen_problems(chosen, limit), cut)
 
 
 def rate(records: Sequence[Labelled], output: Path, labeler: str, read: Callable[[], str] | None = None) -> int:

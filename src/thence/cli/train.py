@@ -233,6 +233,8 @@ def orm(
     loop: LoopFlags = LoopFlags(),
     loss: Literal["bce", "mse", "ce"] = "bce",
     lm_weight: float = 0.0,
+    step_weight: float = 0.0,
+    step_meaning: Literal["value", "prefix_valid", "step_correct"] = "prefix_valid",
 ) -> None:
     """An outcome reward model: the verdict learnt at every token of the solution, read at the last.
 
@@ -242,8 +244,15 @@ def orm(
         bce, mse or ce.
     lm_weight
         Weight of the language-model loss on right solutions beside it (Cobbe et al. use 1).
+    step_weight
+        Weight of step labels beside the verdict: a step-aware verifier (DiVeRSe uses 0.1, with labels made by
+        thence label --method diverse).
+    step_meaning
+        Which step labels: prefix_valid (diverse), value (rollouts) or step_correct.
     """
-    _verifier(VerifierKind.ORM, _Flags(data, base, loop), {"loss": loss, "words_weight": lm_weight})
+    more: dict[str, Any] = {"loss": loss, "words_weight": lm_weight}
+    more |= {"step_weight": step_weight, "step_meaning": Meaning(step_meaning)}
+    _verifier(VerifierKind.ORM, _Flags(data, base, loop), more)
 
 
 @train.command
@@ -325,7 +334,7 @@ def minos(
     loop: LoopFlags = LoopFlags(),
     loss: Literal["bce", "mse", "ce"] = "bce",
 ) -> None:
-    """Math-Minos: critiques first (a "critique" field in each record), then a head for the verdict; one pass at use.
+    """Math-Minos: critiques first (thence label --critiques writes them), then a head for the verdict; one pass at use.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,8 @@ class VerifierConfig:
 
     ``base`` is a model directory or hub name, ``trunk`` what the card calls it. ``labels``: "hard" is 1 for every
     number above 0. ``hidden`` is the width of the head's inner layer (0: it is linear), ``words_weight`` the weight of
-    the language-model loss beside the verifier's, ``dev`` the share of questions held out.
+    the language-model loss beside the verifier's, ``dev`` the share of questions held out. An orm with a
+    ``step_weight`` (DiVeRSe's alpha) also learns step labels of ``step_meaning``, by a head that is not kept.
     """
 
     kind: VerifierKind
@@ -44,6 +46,8 @@ class VerifierConfig:
     mask_after_error: bool = False
     hidden: int | None = None
     words_weight: float = 0.0
+    step_weight: float = 0.0
+    step_meaning: Meaning = Meaning.PREFIX_VALID
     beta: float | None = None
     gamma: float = 0.5
     pairs: int = 8
@@ -62,6 +66,8 @@ class VerifierConfig:
             raise UsageError(f"{self.kind}: the head's inner layer has a width of {self.hidden}; 0 is none")
         if not self.words_weight >= 0:
             raise UsageError(f"{self.kind}: the weight of the language-model loss is {self.words_weight}; 0 or more")
+        if not 0 <= self.step_weight < math.inf:
+            raise UsageError(f"{self.kind}: the weight of the step labels is {self.step_weight}; it is 0 or more")
 
     def resolved(self) -> VerifierConfig:
         """With every default filled in; UsageError for what does not go together."""
@@ -106,5 +112,9 @@ class VerifierConfig:
             raise UsageError(f"format {fmt.name} reads the model's own words; train it by --lora with bce, mse or pqm")
         if self.update == "head" and self.words_weight:
             raise UsageError("a language-model loss has nothing to change in a frozen trunk; leave --lm-weight at 0")
+        if self.step_weight and kind is not Kind.ORM:
+            raise UsageError(f"{kind} has no verdict to which step labels are added; give a step weight to an orm")
+        if self.step_weight and self.update == "head":
+            raise UsageError("step labels teach an orm's trunk, which is frozen here; use --lora or --full with them")
         if self.loss == "pqm" and kind not in STEPS:
             raise UsageError(f"{kind}: pqm ranks the steps of a solution; use bce")

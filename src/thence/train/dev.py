@@ -47,6 +47,11 @@ class DevSet:
             found["pair accuracy"] = _pair_accuracy(items)
         else:
             found["calibration error"] = calibration_error(scores, [float(r) for r in right])
+        if self.config.step_weight:
+            steps = ex.step_aware_examples(dev, self.writer, self.config.step_meaning)
+            asked = [example.of_steps() for example in steps if example.steps]
+            flat = [x for each in self._numbers(asked, steps=True) for x in each]
+            found["step auroc"] = auroc(flat, [e.targets[t] > 0 for e in asked for t in e.reads])
         return found
 
     def _scored(self, records: list[Labelled]) -> list[tuple[Example, float]]:
@@ -92,12 +97,12 @@ class DevSet:
         }
 
     @torch.no_grad()
-    def _numbers(self, items: Sequence[Example]) -> list[tuple[float, ...]]:
-        """The trained verifier's numbers in [0, 1] where they are asked for."""
+    def _numbers(self, items: Sequence[Example], *, steps: bool = False) -> list[tuple[float, ...]]:
+        """The trained verifier's numbers in [0, 1] where they are asked for; ``steps``: by the head for steps."""
         self.learner.eval()
         made: dict[int, tuple[float, ...]] = {}
         for part in self._parts(items):
-            logits = self.learner.numbers([items[i] for i in part])
+            logits = self.learner.numbers([items[i] for i in part], steps=steps)
             values = logits.softmax(-1)[:, 1] if logits.shape[1] == 2 else logits[:, 0].sigmoid()
             for i, piece in zip(part, torch.split(values, [len(items[i].reads) for i in part]), strict=True):
                 made[i] = tuple(piece.tolist())

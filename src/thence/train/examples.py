@@ -27,10 +27,11 @@ QuestionOf = Callable[[str], str | None]  # a problem's id to its question
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One tokenised solution; all four tuples have the length of ``ids``.
+    """One tokenised solution; ``targets``, ``weights`` and ``words`` have the length of ``ids``.
 
     ``targets[t]`` is the number wanted from the state at token t, ``weights[t]`` how much it counts; ``words[t]`` is
-    the weight of -log p(ids[t] | before), always 0 for the first token. ``right`` is the solution's verdict.
+    the weight of -log p(ids[t] | before), always 0 for the first token. ``right`` is the solution's verdict. ``steps``
+    are (token, number, weight) of what is asked about single steps beside it.
     """
 
     problem: str
@@ -39,11 +40,20 @@ class Example:
     weights: tuple[float, ...]
     words: tuple[float, ...]
     right: bool | None = None
+    steps: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def reads(self) -> tuple[int, ...]:
         """The tokens whose states are asked for a number."""
         return tuple(t for t, w in enumerate(self.weights) if w > 0)
+
+    def of_steps(self) -> Example:
+        """The same solution asked about its steps alone."""
+        targets, weights = [0.0] * len(self.ids), [0.0] * len(self.ids)
+        for at, number, weight in self.steps:
+            targets[at], weights[at] = number, weight
+        nothing = (0.0,) * len(self.ids)
+        return Example(self.problem, self.ids, tuple(targets), tuple(weights), nothing, self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +188,16 @@ def step_examples(
                 dead = mask_after_error and label[0] <= 0
         made.append(_example(record, written.ids, asked))
     if not made:
-        known = sorted({x.meaning for r in records for row in r.labels for x in row})
-        raise DataError(
-            f"no usable step has a label of {meaning} ({len(records)} solutions; labels there: "
-            f"{', '.join(known) or 'none'}; left out: {dict(writer.counts)}); name another --meaning or other files"
-        )
+        raise _unlabelled(records, writer, meaning, "--meaning")
     return made
+
+
+def _unlabelled(records: Sequence[Labelled], writer: Writer, meaning: Meaning, option: str) -> DataError:
+    known = sorted({x.meaning for r in records for row in r.labels for x in row})
+    return DataError(
+        f"no usable step has a label of {meaning} ({len(records)} solutions; labels there: "
+        f"{', '.join(known) or 'none'}; left out: {dict(writer.counts)}); name another {option} or other files"
+    )
 
 
 def _label(row: Sequence[Label], meaning: Meaning) -> tuple[float, float] | None:
@@ -196,13 +210,31 @@ def outcome_examples(records: Sequence[Labelled], writer: Writer) -> list[Exampl
 
     ``words`` mark the solution's tokens where it is right, for the joint language-model loss.
     """
+    return [_outcome(record, written) for record, written in _graded(records, writer)]
+
+
+def step_aware_examples(records: Sequence[Labelled], writer: Writer, meaning: Meaning) -> list[Example]:
+    """The same, and beside it a number at the end of each step that has a label of ``meaning``.
+
+    What DiVeRSe's step-aware verifier learns (Li et al. 2022, arXiv:2206.02336). Each step of a solution counts as
+    often as the solution was drawn; one without such labels has its verdict alone. DataError if no step has one.
+    """
     made = []
     for record, written in _graded(records, writer):
-        tokens = range(written.prompt, len(written.ids))
-        made.append(_example(record, written.ids, [(t, float(bool(record.correct)), 1 / len(tokens)) for t in tokens]))
-        if record.correct:
-            made[-1] = replace(made[-1], words=_marked(written, 1 / len(tokens)))
+        labels = [_label(row, meaning) for row in record.labels]
+        asked = [
+            (t, label[0], label[1] * drawn(record)) for t, label in zip(written.reads, labels, strict=True) if label
+        ]
+        made.append(replace(_outcome(record, written), steps=tuple(asked)))
+    if not any(example.steps for example in made):
+        raise _unlabelled(records, writer, meaning, "--step-meaning")
     return made
+
+
+def _outcome(record: Labelled, written: Written) -> Example:
+    tokens = range(written.prompt, len(written.ids))
+    made = _example(record, written.ids, [(t, float(bool(record.correct)), 1 / len(tokens)) for t in tokens])
+    return replace(made, words=_marked(written, 1 / len(tokens))) if record.correct else made
 
 
 def _graded(records: Sequence[Labelled], writer: Writer) -> list[tuple[Labelled, Written]]:

@@ -35,7 +35,7 @@ STATE = "training.pt"
 class FitConfig:
     """How to train. ``batch_size`` counts examples (or pairs) per update.
 
-    ``head_lr`` is the head's own learning rate (0: the same). ``warm_up`` is a share of all updates. ``evaluate_every``
+    ``head_lr`` is the heads' own learning rate (0: the same). ``warm_up`` is a share of all updates. ``evaluate_every``
     and ``save_every`` count updates (0: once an epoch); after ``patience`` evaluations without a better dev loss
     training ends (0: never). ``micro_tokens`` bounds a forward pass.
     """
@@ -174,7 +174,7 @@ class _Run:
             raise UsageError("nothing is left to train: the trunk is frozen and there is no head")
         groups = []
         for name, p in self.trained.items():
-            base = config.head_lr if config.head_lr and name.startswith("head.") else config.lr
+            base = config.head_lr if config.head_lr and name.startswith(("head.", "step_head.")) else config.lr
             decay = config.weight_decay if p.ndim > 1 else 0.0
             groups.append({"params": [p], "lr": base, "base": base, "weight_decay": decay})
         self.adam = torch.optim.AdamW(groups, lr=config.lr)

@@ -55,13 +55,23 @@ class Contrast(nn.Module):
 
 
 class Learner(nn.Module):
-    """``causal`` is a transformers causal language model; ``head`` maps states [n, width] to [n, classes]."""
+    """``causal`` is a transformers causal language model; ``head`` maps states [n, width] to [n, classes].
+
+    ``step_head`` does the same for single steps, where a verdict is learnt beside them.
+    """
 
     def __init__(
-        self, causal: Any, head: nn.Module | None = None, *, adapted: Any = None, low: bool = False, width: int = 0
+        self,
+        causal: Any,
+        head: nn.Module | None = None,
+        *,
+        step_head: nn.Module | None = None,
+        adapted: Any = None,
+        low: bool = False,
+        width: int = 0,
     ) -> None:
         super().__init__()
-        self.causal, self.head = causal, head
+        self.causal, self.head, self.step_head = causal, head, step_head
         self._adapted = [adapted]  # peft's wrapper of the same modules
         self.low, self.width = low, width
         if adapted is None and not any(p.requires_grad for p in causal.parameters()):
@@ -96,15 +106,16 @@ class Learner(nn.Module):
         hidden: Tensor = output.last_hidden_state
         return hidden.flatten(0, 1), batch.starts
 
-    def numbers(self, items: Sequence[Item]) -> Tensor:
-        """The head's output [reads of all items, classes] in float32."""
-        if self.head is None:
+    def numbers(self, items: Sequence[Item], *, steps: bool = False) -> Tensor:
+        """The head's output (or that of the head for steps) [reads of all items, classes] in float32."""
+        head = self.step_head if steps else self.head
+        if head is None:
             raise ModelError("this model has no head to read numbers with")
         if isinstance(items[0], Cached):
             found = torch.cat([item.states for item in items if isinstance(item, Cached)]).to(self.device)
         else:
             found = self.read(self.states([_example(item).ids for item in items]), items)
-        made: Tensor = self.head(found.float())
+        made: Tensor = head(found.float())
         return made
 
     @staticmethod
@@ -163,13 +174,19 @@ NumberLoss = Literal["bce", "mse", "ce", "pqm"]
 class TokenObjective:
     """Numbers read from states, by ``loss``, plus ``words_weight`` times the log-loss of the tokens in ``words``.
 
-    bce, mse and ce are means over the numbers (by weight), pqm a mean over solutions.
+    bce, mse and ce are means over the numbers (by weight), pqm a mean over solutions. ``step_weight`` (alpha) adds the
+    steps, by the same loss from a head of their own: for solutions i of weight w_i that are read at T_i tokens each,
+
+        sum_i w_i [mean_t loss(p_it, y_i) + alpha sum_k loss(q_ik, s_ik)] / sum_i w_i,
+
+    so that steps are summed within a solution, as in DiVeRSe (Li et al. 2022, arXiv:2206.02336), and not averaged.
     """
 
     learner: Learner
     loss: NumberLoss = "bce"
     margin: float = 2.0
     words_weight: float = 0.0
+    step_weight: float = 0.0
 
     def cost(self, item: Item) -> int:
         """Tokens; for cached states their number."""
@@ -194,6 +211,10 @@ class TokenObjective:
         numbers, words = zero, zero
         if learner.head is not None and any(_example(item).reads for item in items):
             numbers = self._numbers(items, learner.head(learner.read(states, items).float()))
+        if self.step_weight and learner.step_head is not None and any(_example(item).steps for item in items):
+            asked = [_example(item).of_steps() for item in items]
+            steps = self._numbers(asked, learner.step_head(learner.read(states, asked).float()))
+            numbers = numbers + self.step_weight * steps
         if self.words_weight and any(w > 0 for item in items for w in _example(item).words):
             logp, weights = learner.logprobs(states, items)
             words = -self.words_weight * (logp * weights).sum()
@@ -316,7 +337,8 @@ class Setup:
     """What is trained of a checkpoint. ``update`` "lora" puts adapters of ``rank`` on all linear layers but the output,
     "head" freezes the trunk. ``classes`` 0 is no head, ``hidden`` the width of its
     inner layer (0: it is linear). ``low``: bfloat16 products, and frozen weights in bfloat16.
-    ``width`` packs examples into rows of so many tokens (0: one per row)."""
+    ``width`` packs examples into rows of so many tokens (0: one per row). ``steps`` adds a second head like the first.
+    """
 
     update: Update = "lora"
     rank: int = 16
@@ -326,6 +348,7 @@ class Setup:
     low: bool = False
     width: int = 0
     seed: int = 0
+    steps: bool = False
 
 
 def load_learner(path: str, setup: Setup) -> tuple[Learner, Any]:
@@ -356,10 +379,13 @@ def load_learner(path: str, setup: Setup) -> tuple[Learner, Any]:
         causal.requires_grad_(False)
     if setup.update == "lora":
         adapted = _adapters(causal, setup.rank)
-    head = None
-    if setup.classes:
-        head = make_head(int(causal.config.hidden_size), setup.classes, setup.hidden).to(setup.device)
-    return Learner(causal, head, adapted=adapted, low=setup.low, width=setup.width), tokenizer
+
+    def fresh() -> nn.Module:
+        return make_head(int(causal.config.hidden_size), setup.classes, setup.hidden).to(setup.device)
+
+    head = fresh() if setup.classes else None
+    step_head = fresh() if setup.classes and setup.steps else None
+    return Learner(causal, head, step_head=step_head, adapted=adapted, low=setup.low, width=setup.width), tokenizer
 
 
 def _adapters(causal: Any, rank: int) -> Any:

@@ -5,6 +5,7 @@
 | prm | step labels (Lightman et al. 2023, arXiv:2305.20050; Math-Shepherd, arXiv:2312.08935) | each step's end |
 | value | the same by regression, the verdict at the end (OVM, arXiv:2311.09724) | each step's end |
 | orm | the verdict, at every token (Cobbe et al. 2021, arXiv:2110.14168) | the last token |
+| orm with a step weight | step labels beside it (DiVeRSe, Li et al. 2022, arXiv:2206.02336) | the last token |
 | head | values from the frozen trunk's own states | where the generator draws a step's last token |
 | dpo | pairs, against the trunk (arXiv:2305.18290; as a verifier V-STaR, arXiv:2402.06457) | log p of the text |
 | simpo | pairs by mean log p (arXiv:2405.14734; as a verifier Math-Rev, arXiv:2410.05318) | mean log p |
@@ -93,6 +94,7 @@ def train_verifier(
         config.bf16,
         config.pack,
         config.fit.seed,
+        steps=config.step_weight > 0,
     )
     learner, tokenizer = load_learner(config.base, setup)
     fmt.check_tag(tokenizer, config.base)
@@ -126,7 +128,8 @@ def _identity(config: VerifierConfig, records: Sequence[Labelled], question_of: 
     for record in records:
         asked = None if question_of is None else question_of(record.problem)
         h.update(repr((record.record(), asked)).encode())
-    plain = {k: v for k, v in asdict(config).items() if k not in ("out", "base", "device")}
+    apart = {"out", "base", "device"} | (set() if config.step_weight else {"step_weight", "step_meaning"})
+    plain = {k: v for k, v in asdict(config).items() if k not in apart}  # without it a run is what it always was
     return digest(plain, h.hexdigest(), weights_hash(config.base))
 
 
@@ -181,10 +184,12 @@ class _Run:
             objective = TokenObjective(self.learner, words_weight=1.0)
             self._fit("critiques", objective, *texts)
             critiques = len(texts[0])
-        build = self._step_examples if kind in STEPS else ex.outcome_examples
+        build = self._step_examples if kind in STEPS else self._outcome_examples
         first, other = build(train, self.writer), build(dev, self.writer)
         ex.check_classes({e.targets[t] for e in first for t in e.reads})
-        objective = TokenObjective(self.learner, config.loss or "bce", words_weight=config.words_weight)
+        objective = TokenObjective(
+            self.learner, config.loss or "bce", words_weight=config.words_weight, step_weight=config.step_weight
+        )
         numbers = sum(len(e.reads) for e in first)
         if config.update == "head":
             self.learner.eval()
@@ -193,7 +198,14 @@ class _Run:
         else:
             fitted = self._fit("labels", objective, first, other)
         counts = {"examples": len(first), "labels": numbers} | ({"critiques": critiques} if critiques else {})
+        if config.step_weight:
+            counts["step labels"] = sum(len(e.steps) for e in first)
         return fitted, counts
+
+    def _outcome_examples(self, records: Sequence[Labelled], writer: Writer) -> list[Example]:
+        if self.config.step_weight:
+            return ex.step_aware_examples(records, writer, self.config.step_meaning)
+        return ex.outcome_examples(records, writer)
 
     def _step_examples(self, records: Sequence[Labelled], writer: Writer) -> list[Example]:
         config = self.config
