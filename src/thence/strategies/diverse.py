@@ -12,7 +12,7 @@ the wrong ones of one prompt only. Compare at equal numbers of samples: ``prompt
 The prompts are the style's own variants, the first of them its plain one, whose samples are those of any other method.
 A style that has fewer (one that shows no exemplars has one) is sampled more often under each; a note says so.
 
-Differs from the paper: the verifier is any (the paper's step-aware one: ``thence train orm --step-weight 0.1`` on labels of
+Differs from the paper: the verifier is any (its step-aware one: ``thence train orm --step-weight 0.1`` on labels of
 ``thence label --method diverse``), and exemplars come from a short list and not from a training set.
 """
 
