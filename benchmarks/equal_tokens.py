@@ -34,7 +34,6 @@ SAMPLING = {
     "majority": f"self-consistency(n={MOST})",
     "ORM, best of N": f"best-of-n(n={MOST}, verifier=orm:acorn)",
     "PRM, best of N": f"best-of-n(n={MOST}, verifier=prm:acorn)",
-    "ORM, weighted vote": f"best-of-n(n={MOST}, select=vote, verifier=orm:acorn)",
     "PRM, weighted vote": f"best-of-n(n={MOST}, select=vote, verifier=prm:acorn)",
     "head, weighted vote": f"best-of-n(n={MOST}, select=vote, verifier=head:acorn)",
 }

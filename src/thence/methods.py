@@ -626,14 +626,6 @@ def _learned(kind: str, spec: Spec) -> Verifier:
     from .core.card import VerifierKind
     from .core.scores import Aggregate
 
-    if spec.name == "acorn":
-        shipped = sorted(card.parent.name for card in ACORN.glob("*/verifier.json"))
-        if kind not in shipped:
-            raise UsageError(
-                f"{kind}:acorn does not ship with thence ({', '.join(f'{name}:acorn' for name in shipped)} do); train "
-                f"one: thence train {kind} --help"
-            )
-        spec = replace(spec, name=str(ACORN / kind))
     name, at, url = spec.name.partition("@")
     served = bool(at) and url.startswith(("http://", "https://"))
     if served and (kind in ("head", "dpo", "simpo")):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from prm_checkpoints import engine_of
 
-from thence.core.card import ACORN, VerifierCard
+from thence.core.card import ACORN, VerifierCard, VerifierKind
 from thence.core.completion import Sampling
+from thence.core.scores import Aggregate
 from thence.core.solve import solve
 from thence.methods import model, strategy
 from thence.nets.checkpoint import weights_hash
 from thence.prompts.styles import ChainOfThought
 from thence.tasks.wordproblems import extract_answer
 from thence.tasks.wordproblems_task import WordProblemsTask
+from thence.verifiers.learned import load
 
 KINDS = ("prm", "orm", "head")
 
@@ -57,3 +60,11 @@ async def test_it_tells_right_samples_from_wrong_ones(kind: str) -> None:
         await generator.close()
     assert len(shares) > 30
     assert sum(shares) / len(shares) > 0.55  # chance .5; about .67 in training
+
+
+def test_equal_verifiers_share_their_weights_and_prefix_memory() -> None:
+    first, second = load(VerifierKind.PRM, "acorn"), load(VerifierKind.PRM, "acorn", aggregate=Aggregate.MIN)
+    other = load(VerifierKind.ORM, "acorn")
+    assert engine_of(first) is engine_of(second) is not engine_of(other)
+    engine_of(first).close()
+    assert engine_of(load(VerifierKind.PRM, "acorn")) is not engine_of(first)

@@ -77,6 +77,11 @@ class Engine:
         """Jobs waiting or at work."""
         return self._in_flight
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._signal.closing
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs; every one gets exactly one outcome."""
         with self._lock:

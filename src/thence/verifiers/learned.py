@@ -12,6 +12,7 @@ has nothing to judge and gets the lowest score, 0.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,6 +188,10 @@ class Learned:
         return weights[0 if self.fmt.read is Read.TOKENS else 1] / sum(weights)
 
 
+# Engines in use, by weights, number format and device: ten arms with one verifier share its weights and prefix memory.
+_engines: weakref.WeakValueDictionary[tuple[str, str, str], Engine] = weakref.WeakValueDictionary()
+
+
 def shipped(kind: str, path: str) -> str:
     """The directory of a verifier; ``acorn`` is the one that comes with the embedded model."""
     if path != "acorn":
@@ -239,7 +244,11 @@ def load(
     if head is None:
         raise ModelError(f"{path} has no head (score.weight, v_head.summary.weight), which format {fmt.name} reads")
     context, end = checkpoint.shape.context, min(end_tokens(checkpoint), default=None)
-    engine, _ = start(checkpoint, chosen)
+    key = (loaded.digest, str(checkpoint.dtype), str(chosen))
+    engine = _engines.get(key)
+    if engine is None or engine.closed:
+        engine, _ = start(checkpoint, chosen)
+        _engines[key] = engine
     how = aggregate or loaded.card.aggregate or fmt.aggregate
     name = f"{kind}:{path}" + (f"(aggregate={how})" if aggregate else "")
     return Learned(name, loaded.card, fmt, how, LocalReader(engine, engine.trunk.reader(head)), tokenizer, context, end)
