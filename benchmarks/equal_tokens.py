@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from thence import api, methods
 from thence.core.budget import Charged
 from thence.core.protocols import Generator, Task
-from thence.evals.compare import Comparison, Difference, Grid, Row, compare, compare_header
+from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, Row, compare, compare_header
 from thence.evals.evaluate import evaluate
 from thence.evals.plot import COLOURS, MARKERS
 from thence.stores.sqlite import RunFile
@@ -83,7 +83,7 @@ async def measure(
         header = compare_header(task, generator, grid, limit=limit)
         path = run.with_name(f"{run.stem}-{budget}.db")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with RunFile.open(path, header) as store:
+        with RunFile.open(path, header, extendable=EXTENDABLE) as store:
             made = await compare(
                 task, generator, grid, model=model, limit=limit, store=store, baseline=SAMPLING["majority"]
             )
