@@ -112,7 +112,8 @@ def test_step_auroc_counts_pairs_of_right_and_first_wrong_steps() -> None:
     traces = [Scored((0.9, 0.2, 0.1), 1), Scored((0.3, 0.8), None), Scored((0.3,), 0)]
     # right .9 .3 .8, first wrong .2 .3; what follows a wrong step (.1) counts for nothing
     assert step_auroc(traces) == pytest.approx((2 + 1.5 + 2) / 6)
-    assert step_auroc(traces[1:2]) is None and step_auroc(traces[2:]) is None
+    assert step_auroc(traces[1:2]) is None
+    assert step_auroc(traces[2:]) is None
     rng = random.Random(3)
     noise = [Scored(tuple(rng.random() for _ in range(4)), rng.choice((None, 0, 2))) for _ in range(2000)]
     assert step_auroc(noise) == pytest.approx(0.5, abs=0.03)
