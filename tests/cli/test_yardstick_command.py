@@ -39,6 +39,23 @@ def test_the_yardstick_prints_its_tables_and_writes_its_numbers(
     assert json.loads(capsys.readouterr().out)["rows"][0]["name"] == "self-consistency"
 
 
+def test_a_larger_world_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["yardstick", "best-of-n(select=vote)", *SMALL, "--answers", "6"]
+    assert run(arguments) == 0
+    shown = capsys.readouterr().out
+    for word in ("too large to be solved", " to ", "verifier weak", "±"):
+        assert word in shown
+    assert run([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["bounded"] is True
+    assert len(document["strata"][0]["law"]) == 6
+    cell = document["rows"][0]["cells"][-1]
+    assert cell["optimum"] <= cell["above"] < 1
+    assert cell["closed_least"] <= cell["closed"]
+    assert run(["yardstick", "self-consistency", *SMALL, "--answers", "99"]) == 2
+    assert "between 3 and 16" in capsys.readouterr().err
+
+
 def test_a_users_own_class_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "mine.py"
     own.write_text(
@@ -86,7 +103,8 @@ def test_laws_prints_a_table_and_holds(capsys: pytest.CaptureFixture[str]) -> No
     assert run(["laws", "--scale", "0.1", "--quiet", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["broken"] == 0
-    assert len(document["laws"]) >= 35
+    assert len(document["laws"]) >= 65
+    assert {"mean evidence: V, values exact", "DVTS, 4 trees: 1-(1-G)^4"} <= {row["law"] for row in document["laws"]}
     assert {row["world"] for row in document["laws"]} == {"chain", "branches", "urn", "table", "revision"}
     assert all(row["n"] >= 4 for row in document["laws"])
 

@@ -142,3 +142,50 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
         Branches(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="width is 5"):
         Branches().planned(Branches().problem(0), width=5, draws="subset")
+
+
+def ways(world: Branches, steps: tuple[str, ...], width: int) -> list[tuple[tuple[str, ...], float]]:
+    """All ordered draws of ``width`` actions with their chances."""
+    prior = world.prior(0, steps)
+    return [(way, math.prod(prior[a] for a in way)) for way in itertools.product(prior, repeat=width)]
+
+
+def walk(world: Branches, steps: tuple[str, ...], width: int, ahead: int) -> float:
+    """One path that takes the best of its draws by V^pi, ``ahead`` greedy steps later; equals by lot."""
+    if len(steps) == world.depth:
+        return float(world.is_right(0, steps))
+
+    def worth(action: str) -> float:
+        place = (*steps, action)
+        for _ in range(min(ahead, world.depth - len(place))):
+            prior = world.prior(0, place)
+            place = (*place, max(prior, key=lambda a: prior[a]))
+        return world.value(world.problem(0), "".join(f"{s}\n" for s in place))
+
+    total = 0.0
+    for way, chance in ways(world, steps, width):
+        best = max(map(worth, way))
+        tied = [a for a in set(way) if worth(a) == best]
+        total += chance * sum(walk(world, (*steps, a), width, ahead) for a in tied) / len(tied)
+    return total
+
+
+def hold(world: Branches, steps: tuple[str, ...], width: int) -> float:
+    if len(steps) == world.depth:
+        return float(world.is_right(0, steps))
+    below = {a: hold(world, (*steps, a), width) for a in world.step_pieces}
+    return sum(c * (1 - math.prod(1 - below[a] for a in set(way))) for way, c in ways(world, steps, width))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_what_a_search_with_exact_values_finds_by_all_ways_to_draw(width: int) -> None:
+    for data_seed in range(6):
+        world = Branches(depth=2, branching=3, right_share=0.35, size=1, data_seed=data_seed)
+        problem = world.problem(0)
+        for ahead in (0, 1, 2):
+            assert world.walked(problem, width=width, ahead=ahead) == pytest.approx(walk(world, (), width, ahead))
+        assert world.held(problem, width=width) == pytest.approx(hold(world, (), width))
+        assert world.walked(problem, width=width) <= world.held(problem, width=width) + 1e-12
+        if width == 1:
+            assert world.walked(problem, width=1) == pytest.approx(world.value(problem))
+            assert world.held(problem, width=1) == pytest.approx(world.value(problem))

@@ -14,7 +14,7 @@ from thence import methods
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.core.search import Strategy, Verifier
-from thence.evals.yardstick import BUDGETS, CAP, Cell, Entry, Report, measure
+from thence.evals.yardstick import BUDGETS, CAP, Cell, Entry, Report, Row, measure, strata_of
 
 from .present import err, out, plain, print_json, table
 
@@ -27,6 +27,8 @@ def yardstick(
     budgets: str = ",".join(map(str, BUDGETS)),
     cap: int = CAP,
     problems: int = 32,
+    answers: int = 4,
+    bounds: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -42,9 +44,14 @@ def yardstick(
     budgets
         Samples per problem, e.g. 2,4,8,16.
     cap
-        Most samples for one problem where a budget is a mean; up to 64 are solved exactly (about 15 s per verifier).
+        Most samples for one problem where a budget is a mean; up to 64 are solved exactly (about 15 s per verifier), at
+        most 128 are bounded.
     problems
         Problems per stratum.
+    answers
+        Answers per problem, 3 to 16; with more than 4 the optimum is bounded.
+    bounds
+        Bound the optimum also where it could be solved.
     seed
         Seed of the sampling.
     output
@@ -64,7 +71,19 @@ def yardstick(
         if not quiet and err.is_terminal:
             err.print(plain(f"measuring {name} …", "dim"))
 
-    report = run_sync(measure(entries, budgets=numbers, cap=cap, problems=problems, seed=seed, told=told))
+    strata = strata_of(answers)
+    report = run_sync(
+        measure(
+            entries,
+            strata=strata,
+            budgets=numbers,
+            cap=cap,
+            problems=problems,
+            seed=seed,
+            bounded=bounds,
+            told=told,
+        )
+    )
     document = report.document() | {"seconds": round(time.perf_counter() - began, 1), "not_built": dict(refused)}
     if output is not None:
         output.write_text(dumps(document, indent=1) + "\n")
@@ -133,15 +152,16 @@ def show(report: Report, refused: list[tuple[str, str]]) -> None:
             name = row.name + (" (oracle)" if row.oracle else "")
             for cell in row.cells:
                 if cell.quality == quality.name:
-                    rows.append([name, *_cells(cell)])
+                    rows.append([name, *_cells(cell, report.bounded)])
                     name = ""
         title = f"verifier {quality.name} (AUROC {quality.auroc:.2f})"
-        columns = ["strategy", "B", "samples", "right", "distance", *names, "closed"]
+        by_stratum = [] if report.bounded else names
+        columns = ["strategy", "B", "samples", "right", "distance", *by_stratum, "closed"]
         out.print(table(title, columns, rows, right=range(1, len(columns))))
-    out.print(plain(LEGEND))
+    out.print(plain(BOUNDED if report.bounded else LEGEND))
     measured = [r for r in report.rows if r.cells]
     verifiers = [q.name for q in report.qualities]
-    closed = [[r.name, *(_share(r.closed(q)) for q in verifiers), _share(r.closed())] for r in measured]
+    closed = [[r.name, *(_closed(r, q, report.bounded) for q in (*verifiers, None))] for r in measured]
     columns = ["share of the gap closed", *verifiers, "all"]
     out.print(table("", columns, closed, right=range(1, len(columns))))
     cannot = [*refused]
@@ -165,15 +185,39 @@ LEGEND = (
 )
 
 
-def _cells(c: Cell) -> list[str]:
+BOUNDED = (
+    "This world is too large to be solved. distance: points of accuracy that the best policy with the same mean number "
+    "of samples is ahead, at least and at most. closed: of the gap from majority to the best, at least and at most, "
+    "over all strata; gaps under 1 point are not divided."
+)
+
+
+def _cells(c: Cell, bounded: bool) -> list[str]:
+    low, high = 100 * c.distance, 100 * (c.distance + c.slack)
+    strata = [] if bounded else [f"{100 * d:+.1f}" for d in c.distance_strata]
     return [
         str(c.budget),
         f"{c.cost:.1f}",
         f"{100 * c.accuracy:.1f}",
-        f"{100 * c.distance:.1f} ± {100 * c.error:.1f}",
-        *(f"{100 * d:+.1f}" for d in c.distance_strata),
-        _share(c.closed),
+        f"{low:.1f} to {high:.1f} ± {100 * c.error:.1f}" if bounded else f"{low:.1f} ± {100 * c.error:.1f}",
+        *strata,
+        _range(c.closed_least, c.closed) if bounded else _share(c.closed),
     ]
+
+
+def _closed(row: Row, quality: str | None, bounded: bool) -> str:
+    most, error = row.closed(quality), row.closed_error(quality)
+    if most is None or error is None:
+        return "-"
+    middle = _range(row.closed_least(quality), most) if bounded else _share(most)
+    return f"{middle.removesuffix(' %')} ± {100 * error:.0f} %"
+
+
+def _range(one: float | None, other: float | None) -> str:
+    if one is None or other is None:
+        return "-"
+    low, high = sorted((round(100 * one), round(100 * other)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def _share(value: float | None) -> str:

@@ -1,30 +1,28 @@
 r"""The worlds' laws in one table: what a closed form predicts, and what the real code does.
 
 Every row runs a strategy (or the rollouts behind step labels) through ``core.solve.solve`` on a world of known truth
-and compares a mean with its exact expectation. A row holds when the two differ by at most four standard errors: those
-of the prediction where outcomes are right or wrong with known chances, else those of the sample. With a fixed seed the
-table is the same each time; over all seeds a true row fails once in 16,000.
+and compares a mean with its exact expectation. ``law_rows`` says when a row holds, ``laws_of_search`` has the rows of
+searches by steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from thence.annotate.omegaprm import OmegaPRM, first_dead
 from thence.annotate.rollouts import Rollouts
-from thence.core.completion import Sampling
 from thence.core.problem import Problem
 from thence.core.scores import Meaning
-from thence.core.search import POLICY, Result, Search, Strategy
-from thence.core.solve import solve
-from thence.core.tree import Kind, Node
+from thence.core.search import POLICY, Result, Search
+from thence.core.tree import Node
 from thence.evals.metrics import maj_at_k_population
 from thence.prompts.styles import Bare
 from thence.strategies.adaptive_consistency import AdaptiveConsistency
-from thence.strategies.beam import Beam
 from thence.strategies.best_of_n import BestOfN
+from thence.strategies.budget_forcing import BudgetForcing
+from thence.strategies.compute_optimal import ComputeOptimal
 from thence.strategies.confidence import ConfidenceSelection
 from thence.strategies.esc import EarlyStoppingConsistency
 from thence.strategies.greedy import Greedy
@@ -36,88 +34,8 @@ from thence.worlds import Beta, Branches, Chain, State, Stratum, Table, Urn, Wor
 from thence.worlds.revision import Revision
 from thence.worlds.urn import EASY, HARD, MEDIUM, TRAP
 
-ERRORS = 4.0
-HOT = Sampling(temperature=1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """One row: a law, where it comes from, and its two numbers. ``error`` is one standard error."""
-
-    law: str
-    world: str
-    paper: str
-    predicted: float
-    measured: float
-    error: float
-    n: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether prediction and measurement differ by at most four standard errors."""
-        return abs(self.measured - self.predicted) <= ERRORS * self.error + 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """How large the samples are (1 is the default, about 30 s in all), and the seed."""
-
-    scale: float = 1.0
-    seed: int = 0
-
-    def size(self, n: int) -> int:
-        """``n`` problems, scaled."""
-        return max(8, round(n * self.scale))
-
-    async def results(self, world: World, strategy: Strategy, *, sampling: Sampling = HOT) -> list[Result]:
-        """One result per problem of ``world``, by the strategy itself."""
-        generator, reading = world.generator(pace=0), world.task().reading
-        return [
-            await solve(
-                problem,
-                generator=generator,
-                strategy=strategy,
-                style=Bare(),
-                reading=reading,
-                sampling=sampling,
-                seed=self.seed,
-            )
-            for problem in world.problems()
-        ]
-
-
-def chances(law: str, world: str, paper: str, seen: Sequence[bool], expected: Sequence[float]) -> Law:
-    """A row of independent outcomes with known chances, one per outcome."""
-    n = len(seen)
-    error = math.sqrt(math.fsum(p * (1 - p) for p in expected)) / n
-    return Law(law, world, paper, math.fsum(expected) / n, sum(seen) / n, error, n)
-
-
-def mean(law: str, world: str, paper: str, values: Sequence[float], expected: float) -> Law:
-    """A row of independent numbers with a known mean."""
-    n = len(values)
-    got = math.fsum(values) / n
-    error = math.sqrt(math.fsum((v - got) ** 2 for v in values) / (n - 1) / n)
-    return Law(law, world, paper, expected, got, error, n)
-
-
-def right(world: World, results: Sequence[Result]) -> list[bool]:
-    """Which results the task calls correct."""
-    return [world.task().grade(r.problem, r.reply, r.answer).correct for r in results]
-
-
-def covered(world: World, result: Result) -> bool:
-    """Whether any solution of the tree has the right answer."""
-    wanted = world.right(world.number(result.problem))
-    return any(node.found is not None and node.found.value == wanted for node in result.tree)
-
-
-def draws(result: Result) -> int:
-    """How many whole solutions were drawn."""
-    return sum(node.multiplicity for node in result.tree if node.kind is Kind.FINISH)
-
-
-Rows = AsyncGenerator[Law, None]
+from .law_rows import ERRORS, HOT, Bench, Law, Rows, chances, covered, draws, mean, right
+from .laws_of_search import SEARCH
 
 
 async def sampling(bench: Bench) -> Rows:
@@ -145,6 +63,9 @@ async def sampling(bench: Bench) -> Rows:
         [float(covered(tail, r)) for r in made],
         laws.beta_coverage(0.5, 1.5, 8),
     )
+    guess = Urn((HARD,), size=bench.size(400))
+    seen = [covered(guess, r) for r in await bench.results(guess, RepeatedSampling(5))]
+    yield chances("coverage of 5 by guessing", "urn", "2407.21787", seen, [laws.coverage(0.1, 5)] * guess.size)
 
 
 async def votes(bench: Bench) -> Rows:
@@ -161,6 +82,17 @@ async def votes(bench: Bench) -> Rows:
         made = await bench.results(mixed, SelfConsistency(n))
         expected = [voted(mixed.shares(p), n) for p in mixed.problems()]
         yield chances(f"vote of {n}, mixture", "urn", "2203.11171", right(mixed, made), expected)
+    sure = [
+        r.confidence is not None and r.confidence >= 9 / 17 and ok
+        for r, ok in zip(made, right(mixed, made), strict=True)
+    ]
+    expected = [math.fsum(laws.binomial(17, mixed.shares(p)[0])[9:]) for p in mixed.problems()]
+    yield chances("vote of 17 right by over half", "urn", "2203.11171", sure, expected)
+    trap = Urn((TRAP,), size=bench.size(300))
+    made = await bench.results(trap, ComputeOptimal())
+    seen = [r.notes[0].endswith("easy") for r in made]
+    assert isinstance(TRAP.law, tuple)
+    yield chances("4 probes agree, trap: sum p^4", "urn", "2408.03314", seen, [sum(p**4 for p in TRAP.law)] * trap.size)
     table = Table(size=bench.size(60))
     made = await bench.results(table, Greedy())
     yield chances("greedy gives the likeliest text", "table", "2203.11171", right(table, made), [0.0] * table.size)
@@ -242,6 +174,17 @@ async def labels(bench: Bench) -> Rows:
         yield mean(f"soft label: V, {name}", "chain", "2312.08935", soft, v)
         expected = [laws.coverage(v, rollouts)] * world.size
         yield chances(f"hard label: 1-(1-V)^8, {name}", "chain", "2312.08935", hard, expected)
+    half, lowest, luckiest = Chain(size=bench.size(80), wordings=4), [], []
+    value = half.state_value(2, State.ON_TRACK)
+    path = [half.line(State.ON_TRACK) * t for t in range(1, 5)]
+    twins = [half.line(State.ON_TRACK) + half.line(State.ON_TRACK, k) for k in range(4)]  # all of one value
+    for problem in half.problems():
+        got = rollouts_of(half, problem, bench.seed)
+        lowest.append(min(e.value for e in await got.estimate(path, rollouts)))
+        luckiest.append(max(e.value for e in await got.estimate(twins, rollouts)))
+    values = [half.state_value(t, State.ON_TRACK) for t in range(1, 5)]
+    yield mean("smallest of 4 soft labels", "chain", "2402.02658", lowest, laws.min_soft_label(values, rollouts))
+    yield mean("largest of 4 equal soft labels", "chain", "", luckiest, laws.max_soft_label(value, rollouts, 4))
     chain, found, expected_right = Chain(steps=8, slip=0.0, fatal=0.12, guess=0.0, size=bench.size(80)), [], []
     for problem in chain.problems():
         got = rollouts_of(chain, problem, bench.seed)
@@ -264,19 +207,6 @@ def rollouts_of(world: World, problem: Problem, seed: int) -> Rollouts:
     return Rollouts(search, correct)
 
 
-async def search(bench: Bench) -> Rows:
-    """Search by steps where it must equal something simpler."""
-    world = Chain(size=bench.size(400))
-    made = await bench.results(world, Beam(world.verifier(), n=1, width=1, select="max"))
-    yield chances(
-        "a beam of one path is a sample", "chain", "2408.03314", right(world, made), [world.correct] * world.size
-    )
-    trees = Branches(depth=1, branching=6, right_share=0.25, size=bench.size(300))
-    made = await bench.results(trees, Beam(trees.verifier(), n=4, width=4, select="max"))
-    expected = [trees.planned(p, width=4) for p in trees.problems()]
-    yield chances("one step, exact values: V^max,4", "branches", "2309.17179", right(trees, made), expected)
-
-
 async def revising(bench: Bench) -> Rows:
     """Chains of revisions as Markov chains."""
     world = Revision(chance=0.4, mend=0.3, spoil=0.1, size=bench.size(500))
@@ -295,6 +225,13 @@ async def revising(bench: Bench) -> Rows:
     yield chances(
         "any of 2 chains of 3, some stuck", "revision", "2408.03314", seen, [stuck.covered(2, 3)] * stuck.size
     )
+    told = Revision(chance=0.6, mend=0.5, flag_wrong=0.8, flag_right=0.0, size=bench.size(500))
+    made = await bench.results(told, SelfRefine(1))
+    expected = laws.self_corrected(0.6, flag_wrong=0.8, flag_right=0.0, fix=0.5, keep=1.0)
+    yield chances("self-correction, oracle stop", "revision", "2310.01798", right(told, made), [expected] * told.size)
+    waits = Revision(chance=0.9, mend=0.3, spoil=0.2, size=bench.size(500))
+    made = await bench.results(waits, BudgetForcing(waits=3))
+    yield chances("right after 3 Waits", "revision", "2501.19393", right(waits, made), [waits.after(3)] * waits.size)
     strong = Revision(chance=0.9, mend=0.4, spoil=0.3, flag_wrong=0.5, flag_right=0.5, size=bench.size(500))
     made = await bench.results(strong, SelfRefine(1))
     expected = laws.self_corrected(0.9, flag_wrong=0.5, flag_right=0.5, fix=0.4, keep=0.7)
@@ -303,7 +240,7 @@ async def revising(bench: Bench) -> Rows:
     )
 
 
-GROUPS: tuple[Callable[[Bench], Rows], ...] = (sampling, votes, verifiers, labels, search, revising)
+GROUPS: tuple[Callable[[Bench], Rows], ...] = (sampling, votes, verifiers, labels, *SEARCH, revising)
 
 
 async def check_laws(bench: Bench | None = None, told: Callable[[Law], None] | None = None) -> list[Law]:
@@ -317,4 +254,4 @@ async def check_laws(bench: Bench | None = None, told: Callable[[Law], None] | N
     return rows
 
 
-__all__ = ["GROUPS", "Bench", "Law", "chances", "check_laws", "mean"]
+__all__ = ["ERRORS", "GROUPS", "Bench", "Law", "Rows", "chances", "check_laws", "mean"]

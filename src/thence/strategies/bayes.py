@@ -47,6 +47,7 @@ AHEAD = (1, 2, 3, 5, 8, 12, 16)
 FUTURES = 128
 FLOOR = 1e-3  # no answer is impossible
 KINDS = ((0.85, 0.07, 0.04, 0.04), (0.6, 0.2, 0.1, 0.1), (0.4, 0.2, 0.2, 0.2), (0.25,) * 4, (0.25, 0.5, 0.15, 0.1))
+STARTS = 12
 LEVELS = 5  # into which a verifier's numbers are cut where it has many
 
 
@@ -139,8 +140,8 @@ class BayesAdaptive:
 
     def __post_init__(self) -> None:
         check_counts("bayes-adaptive", n=self.n, kinds=self.kinds)
-        if not 2 <= self.answers <= 5:
-            raise UsageError(f"bayes-adaptive: answers is {self.answers}; it must be between 2 and 5")
+        if not 2 <= self.answers <= 8:
+            raise UsageError(f"bayes-adaptive: answers is {self.answers}; it must be between 2 and 8")
         if not self.price > 0 or (self.mean is not None and not self.mean >= 1):
             raise UsageError(f"bayes-adaptive: price is {self.price} and mean {self.mean}; above 0 and at least 1")
 
@@ -280,24 +281,49 @@ def _ranked(right: int, wrong: Sequence[int], answers: int) -> list[int]:
     return [right, *kept, *[0] * (answers - 1 - len(kept))]
 
 
-def _mixture(counts: Floats, kinds: int, rounds: int = 200) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-    """Kinds of problems from counts (the right answer first): EM over the kind and the likeliest wrong answer."""
+def _mixture(counts: Floats, kinds: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+    """Kinds of problems from counts (the right answer first): EM over the kind and the likeliest wrong answer, from
+    evenly spaced kinds and from ``STARTS`` - 1 draws of problems that are far from each other; the likeliest wins. One
+    start alone can end with two kinds for one and one for two."""
     answers = counts.shape[1]
     orders = np.array([(0, top, *(i for i in range(1, answers) if i != top)) for top in range(1, answers)])
     arranged = counts[:, orders]  # problem x order x rank
     firsts = np.linspace(0.15, 0.8, kinds)
-    laws = np.stack([[q, *((1 - q) * np.array([2.0, *[1.0] * (answers - 2)]) / answers)] for q in firsts])
-    shares = np.full(kinds, 1.0 / kinds)
+    start = np.stack([[q, *((1 - q) * np.array([2.0, *[1.0] * (answers - 2)]) / answers)] for q in firsts])
+    seen = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
+    seen[:, 1:] = -np.sort(-seen[:, 1:], axis=1)
+    noise = np.random.default_rng(derive("bayes-adaptive", "kinds"))
+    best = _climbed(arranged, start)
+    for _ in range(STARTS - 1):
+        far = [int(noise.integers(len(seen)))]
+        while len(far) < kinds:  # with chances as the squared distance to the nearest one so far (k-means++)
+            gaps = ((seen[:, None, :] - seen[far]) ** 2).sum(axis=2).min(axis=1) + 1e-9
+            far.append(int(noise.choice(len(seen), p=gaps / gaps.sum())))
+        best = max(best, _climbed(arranged, seen[far]), key=lambda fit: fit[2])
+    laws, shares, _ = best
+    return tuple(tuple(float(p) for p in law) for law in laws), tuple(float(s) for s in shares)
+
+
+def _climbed(arranged: Floats, laws: Floats, rounds: int = 200) -> tuple[Floats, Floats, float]:
+    """Laws, shares and log-likelihood after ``rounds`` of EM, or when they gain no more."""
+    answers = arranged.shape[2]
+    shares, reached = np.full(len(laws), 1.0 / len(laws)), -math.inf
     for _ in range(rounds):
         powers = np.einsum("por,zr->pzo", arranged, np.log(np.maximum(laws, FLOOR)))
         powers += np.log(np.maximum(shares, 1e-9))[None, :, None]
-        weights = np.exp(powers - powers.max(axis=(1, 2), keepdims=True))
-        weights /= weights.sum(axis=(1, 2), keepdims=True)
-        shares = weights.sum(axis=(0, 2)) / len(counts)
+        most = powers.max(axis=(1, 2), keepdims=True)
+        weights = np.exp(powers - most)
+        sums = weights.sum(axis=(1, 2), keepdims=True)
+        now = float((most + np.log(sums)).sum())
+        if now < reached + 1e-6 and reached > -math.inf:
+            break
+        reached = now
+        weights /= sums
+        shares = weights.sum(axis=(0, 2)) / len(arranged)
         laws = np.einsum("pzo,por->zr", weights, arranged) + 0.5 / answers
         laws[:, 2:] = laws[:, 2:].mean(axis=1, keepdims=True)
         laws /= laws.sum(axis=1, keepdims=True)
-    return tuple(tuple(float(p) for p in law) for law in laws), tuple(float(s) for s in shares)
+    return laws, shares, reached
 
 
 def _levels(pairs: Sequence[tuple[float, bool]]) -> Evidence:

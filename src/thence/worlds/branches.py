@@ -13,14 +13,18 @@ learns the last). A step is right when a right leaf can still be reached after i
 right step. Verifiers with noise, and wrong leaves scored above all, come from ``verifier(noise=…, logit=…,
 fooled=…)``.
 
+What a search that knows V^pi finds has closed forms, too: ``walked`` (one path, the best of w draws at every level,
+with or without lookahead) and ``held`` (whatever w draws in every state can find).
+
 ``value`` and ``best`` visit the tree once per problem: branching ** depth leaves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import NormalDist
 from typing import ClassVar, Literal, cast
 
@@ -28,7 +32,7 @@ from thence.core.errors import UsageError, check_counts, check_shares
 from thence.core.problem import Problem
 from thence.core.seeds import derive
 
-from .world import At, Moves, World
+from .world import At, Moves, Place, World
 
 Draws = Literal["samples", "subset"]
 NORMAL = NormalDist()
@@ -110,6 +114,39 @@ class Branches(World):
             return float(place.answer == self.right(self.number(problem)))
         return self._planned(self.number(problem), place.steps, width, draws)
 
+    def walked(self, problem: Problem, *, width: int, ahead: int = 0) -> float:
+        """The chance of a right answer when at every level ``width`` actions are sampled and the one with the largest
+        V^pi is taken, equals by lot; with ``ahead`` its V^pi is that after so many more greedy steps."""
+        return self._walked(self.number(problem), (), width, ahead)
+
+    def held(self, problem: Problem, *, width: int) -> float:
+        """The chance that a right leaf is in a tree in which every state has ``width`` draws, equal ones merged."""
+        return self._held(self.number(problem), (), width)
+
+    def _walked(self, number: int, steps: tuple[str, ...], width: int, ahead: int) -> float:
+        if len(steps) == self.depth:
+            return float(self.is_right(number, steps))
+        judged = {a: self.value_at(number, self._greedily(number, (*steps, a), ahead)) for a in self.step_pieces}
+        below = {a: self._walked(number, (*steps, a), width, ahead) for a in self.step_pieces}
+        chance = 0.0
+        for seen, p in _seen(self.prior(number, steps), width):
+            best = max(judged[a] for a in seen)
+            tied = [below[a] for a in seen if judged[a] == best]
+            chance += p * sum(tied) / len(tied)
+        return chance
+
+    def _greedily(self, number: int, steps: tuple[str, ...], more: int) -> Place:
+        for _ in range(min(more, self.depth - len(steps))):
+            steps = (*steps, self.ranked(self.prior(number, steps))[0])
+        return Place(steps)
+
+    def _held(self, number: int, steps: tuple[str, ...], width: int) -> float:
+        if len(steps) == self.depth:
+            return float(self.is_right(number, steps))
+        below = {a: self._held(number, (*steps, a), width) for a in self.step_pieces}
+        drawn = _seen(self.prior(number, steps), width)
+        return math.fsum(p * (1.0 - math.prod(1.0 - below[a] for a in seen)) for seen, p in drawn)
+
     def _planned(self, number: int, steps: tuple[str, ...], width: int, draws: Draws) -> float:
         if len(steps) >= self.depth:
             return float(self.is_right(number, steps))
@@ -119,6 +156,20 @@ class Branches(World):
             below = [(self._planned(number, (*steps, a), width, draws), p) for a, p in prior.items()]
             self._known[key] = _max_of_samples(below, width) if draws == "samples" else _max_of_subset(below, width)
         return cast(float, self._known[key])
+
+
+def _seen(prior: Mapping[str, float], width: int) -> list[tuple[tuple[str, ...], float]]:
+    """Every set of actions that ``width`` independent draws can come to, with its chance (by inclusion-exclusion)."""
+    law = []
+    for size in range(1, min(width, len(prior)) + 1):
+        for seen in combinations(prior, size):
+            parts = [
+                (-1) ** (size - k) * math.fsum(prior[a] for a in some) ** width
+                for k in range(1, size + 1)
+                for some in combinations(seen, k)
+            ]
+            law.append((seen, max(0.0, math.fsum(parts))))
+    return law
 
 
 def _max_of_samples(below: Sequence[tuple[float, float]], width: int) -> float:

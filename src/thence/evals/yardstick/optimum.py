@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -37,13 +38,29 @@ from .yard import Yard
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+MOST_ANSWERS = 4
 MOST_STATES = 20_000_000
 _calls = 0
+
+
+def solvable(answers: int, cap: int, levels: int = 3) -> bool:
+    """Whether all states fit into memory."""
+    return answers <= MOST_ANSWERS and _about(answers, cap, levels) <= MOST_STATES
+
+
+def _about(answers: int, cap: int, levels: int) -> float:
+    return float(math.comb(cap + answers, answers) * levels**answers / math.factorial(answers))
 
 
 def solver_calls() -> int:
     """How often an optimum has been made in this process: who makes one while a strategy runs is an oracle."""
     return _calls
+
+
+def called() -> None:
+    """Count one more."""
+    global _calls
+    _calls += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,7 @@ class States:
     def __init__(self, answers: int, cap: int, levels: int = 3) -> None:
         check_counts("yardstick", answers=answers, cap=cap, levels=levels)
         self.answers, self.cap, self.levels = answers, cap, levels
-        estimate = math.comb(cap + answers, answers) * levels**answers / math.factorial(answers)
+        estimate = _about(answers, cap, levels)
         if estimate > MOST_STATES:
             raise UsageError(
                 f"yardstick: {answers} answers, {cap} samples and {levels} scores make about {estimate:.0e} states; "
@@ -128,6 +145,7 @@ class Point:
     above: float
     strata: tuple[float, ...] = ()
     costs: tuple[float, ...] = ()
+    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +177,15 @@ class Optimum:
     _weights: list[_Weights] = field(init=False)
     _corners: dict[float, _Corner] = field(default_factory=dict)
     _profiles: dict[float, tuple[Floats, Floats]] = field(default_factory=dict)
+    _rules: dict[float, list[npt.NDArray[np.bool_]]] = field(init=False, default_factory=dict)
+    _keys: list[Ints] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        global _calls
-        _calls += 1
+        called()
+        if len(self.yard.laws[0]) > MOST_ANSWERS:
+            raise UsageError(
+                f"yardstick: {len(self.yard.laws[0])} answers are too many to solve exactly; at most {MOST_ANSWERS}"
+            )
         self._space = states(len(self.yard.laws[0]), self.cap)
         self._weights = [self._weigh(layer) for layer in self._space.layers]
 
@@ -223,20 +246,54 @@ class Optimum:
         """The best policy that draws ``mean`` samples on average."""
         if mean < 1:
             raise UsageError(f"yardstick: a mean of {mean} samples is asked for; every problem needs at least 1")
+        left, right, slope, above = self._around(mean)
+        part = self._part(left, right, mean)
+        mixed = _mixed(self._point(left), self._point(right), part)
+        cost = min(mean, right.cost) if slope == 0.0 else mean
+        return Point(mixed.accuracy, cost, max(above, mixed.accuracy), mixed.strata, mixed.costs, slope)
+
+    def _around(self, mean: float) -> tuple[_Corner, _Corner, float, float]:
+        """The corners beside ``mean``, the slope between them, and the bound that it gives at ``mean``."""
         left, right = self._corner(2.0), self._corner(0.0)
         if mean >= right.cost:
-            return self._point(right)
+            return right, right, 0.0, right.accuracy
         while True:  # the corner between two others that lies farthest above their chord, until there is none
             slope = (right.accuracy - left.accuracy) / max(right.cost - left.cost, 1e-12)
             middle = self._corner(slope)
             chord = left.accuracy + slope * (middle.cost - left.cost)
             if middle.accuracy <= chord + 1e-10 or middle.cost in (left.cost, right.cost):
-                break
+                return left, right, slope, middle.accuracy + slope * (mean - middle.cost)
             left, right = (middle, right) if middle.cost <= mean else (left, middle)
-        part = (mean - left.cost) / max(right.cost - left.cost, 1e-12)
-        mixed = _mixed(self._point(left), self._point(right), part)
-        above = middle.accuracy + slope * (mean - middle.cost)
-        return Point(mixed.accuracy, mean, max(above, mixed.accuracy), mixed.strata, mixed.costs)
+
+    @staticmethod
+    def _part(left: _Corner, right: _Corner, mean: float) -> float:
+        return min(1.0, (mean - left.cost) / max(right.cost - left.cost, 1e-12))
+
+    def played(self, mean: float, draws: Sequence[Sequence[tuple[str, int]]]) -> list[list[tuple[float, int]]]:
+        """What the best policy of this mean does: after how many of a problem's ``draws`` (``cap`` pairs of an answer
+        and its score) it stops, with which chance."""
+        left, right, _, _ = self._around(mean)
+        part = self._part(left, right, mean)
+        made = []
+        for seen in draws:
+            stops = [(1.0 - part, self._stop(left.price, seen)), (part, self._stop(right.price, seen))]
+            made.append([(p, k) for p, k in stops if p > 0])
+        return made
+
+    def _stop(self, price: float, draws: Sequence[tuple[str, int]]) -> int:
+        if price not in self._profiles:
+            self._profiles[price] = self._profile(price)
+        space, seen = self._space, dict[str, int]()
+        base = space.levels * space.cap + 1
+        powers = base ** np.arange(space.answers - 1, -1, -1, dtype=np.int64)
+        self._keys = self._keys or [layer.codes @ powers for layer in space.layers]
+        for drawn, (answer, level) in enumerate(draws[: space.cap], 1):
+            seen[answer] = seen[answer] + space.levels if answer in seen else 1 + level
+            codes = sorted([*seen.values(), *[0] * (space.answers - len(seen))], reverse=True)
+            at = int(np.searchsorted(self._keys[drawn], int(np.array(codes) @ powers)))
+            if drawn == space.cap or not self._rules[price][drawn][at]:
+                return drawn
+        return len(draws)
 
     def priced(self, price: float) -> Point:
         """The policy that maximises accuracy - ``price`` * samples."""
@@ -270,6 +327,7 @@ class Optimum:
     def _profile(self, price: float) -> tuple[Floats, Floats]:
         """Accuracy and cost of the policy at ``price``, both per stratum and times its share."""
         right, cost = np.zeros((0, 0)), np.zeros((0, 0))
+        rules = self._rules[price] = [np.zeros(0, dtype=np.bool_)] * self.cap
         for drawn in range(self.cap, -1, -1):
             layer, weights = self._space.layers[drawn], self._weights[drawn]
             if drawn == self.cap:
@@ -280,7 +338,8 @@ class Optimum:
                 child, ways = layer.children[:, o], layer.ways[:, o, None]
                 more_right += ways * right[child]
                 more_cost += ways * cost[child]
-            go = _goes_on((more_right - price * more_cost).sum(axis=1), weights.stop, drawn)[:, None]
+            rules[drawn] = _goes_on((more_right - price * more_cost).sum(axis=1), weights.stop, drawn)
+            go = rules[drawn][:, None]
             right, cost = np.where(go, more_right, weights.chosen), np.where(go, more_cost, 0.0)
         return right[0], cost[0]
 
@@ -305,4 +364,4 @@ def _mixed(a: Point, b: Point, part: float) -> Point:
     return Point(mix(a.accuracy, b.accuracy), mix(a.cost, b.cost), mix(a.above, b.above), strata, costs)
 
 
-__all__ = ["Layer", "Optimum", "Point", "States", "solver_calls", "states"]
+__all__ = ["Layer", "Optimum", "Point", "States", "called", "solvable", "solver_calls", "states"]

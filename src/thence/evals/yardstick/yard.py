@@ -36,6 +36,21 @@ STRATA = (
 )
 
 
+def strata_of(answers: int) -> tuple[Stratum, ...]:
+    """The four strata with another number of answers: the same right answer and trap, the rest shared out evenly."""
+    if not 3 <= answers <= 16:
+        raise UsageError(f"yardstick: {answers} answers were asked for; between 3 and 16 there are strata for")
+    if answers == len(STRATA[0].law if isinstance(STRATA[0].law, tuple) else ()):
+        return STRATA
+
+    def law(*first: float) -> tuple[float, ...]:
+        rest = answers - len(first)
+        return (*first, *[(1.0 - sum(first)) / rest] * rest)
+
+    laws = (law(0.7), law(0.4), law(1 / answers), law(0.2, 0.6))
+    return tuple(Stratum(s.name, new, s.share) for s, new in zip(STRATA, laws, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How good a verifier is: the chances of a low, a middle and a high score for a right and for a wrong answer."""
@@ -77,8 +92,6 @@ class Yard:
                 raise UsageError(
                     f"yardstick: the law of stratum {stratum.name!r} must sum to 1 and be as long as the first"
                 )
-        if len(self.laws[0]) > 4:
-            raise UsageError(f"yardstick: {len(self.laws[0])} answers are too many to solve exactly; at most 4")
 
     @property
     def laws(self) -> tuple[tuple[float, ...], ...]:
@@ -161,4 +174,5 @@ __all__ = [
     "Yard",
     "YardGenerator",
     "YardVerifier",
+    "strata_of",
 ]
