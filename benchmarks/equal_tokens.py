@@ -28,6 +28,7 @@ from thence.evals.evaluate import evaluate
 from thence.evals.plot import COLOURS, MARKERS
 from thence.stores.sqlite import RunFile
 
+PALETTE = (*COLOURS, "#8C564B", "#6A3D9A", "#7F7F00")
 MOST = 256  # samples: more than any budget here pays for
 SAMPLING = {
     "one sample": "repeated-sampling(n=1)",
@@ -98,6 +99,7 @@ async def measure(
             together.differences += made.differences
             together.failed += made.failed
     assert together is not None
+    together.model = "acorn"
     return together
 
 
@@ -136,7 +138,7 @@ def plot(made: Comparison, out: Path) -> None:
         y = [100 * (row.accuracy or 0) for row in rows]
         bars = [[100 * abs((row.accuracy or 0) - (row.interval or (0, 0))[side]) for row in rows] for side in (0, 1)]
         style: Any = {"linestyle": "--" if name in SAMPLING else "-", "marker": MARKERS[i % len(MARKERS)]}
-        colour = COLOURS[i % len(COLOURS)]
+        colour = PALETTE[i % len(PALETTE)]
         axes.errorbar(x, y, bars, color=colour, markersize=5, linewidth=1.3, capsize=2, elinewidth=0.6, **style)
         ends.append((y[-1], name, colour))
     low, high = axes.get_ylim()
