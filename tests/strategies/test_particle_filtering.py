@@ -52,3 +52,10 @@ async def test_particles_that_all_end_at_once_vote_by_weight() -> None:
     assert result.answer == "7"
     assert (result.votes[0].answer, result.votes[0].count, result.votes[0].weight) == ("7", 2, 1.0)
     assert result.confidence == pytest.approx(1.0 / 1.5)
+
+
+def test_a_chance_of_one_and_a_rounding_is_a_chance_of_one() -> None:
+    strategy = ParticleFiltering(Agreement(), n=4)
+    assert strategy.weigh(1.0 + 2**-52, None) == strategy.weigh(1.0, None)
+    with pytest.raises(UsageError, match="has no odds"):
+        strategy.weigh(1.01, None)

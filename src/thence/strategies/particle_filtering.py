@@ -111,7 +111,7 @@ class ParticleFiltering:
 
     def weigh(self, score: float, before: float | None) -> float:
         """The weight of a particle whose score was ``before`` a step ago; None is one that takes no step any more."""
-        if score < 0 or (score > 1 and self.weight == "odds"):
+        if score < 0 or (score > 1 + EDGE and self.weight == "odds"):  # a sum of chances may be 1 and a rounding
             raise UsageError(f"particle-filtering: a score of {score} has no {self.weight}; use a verifier in [0, 1]")
         if self.weight == "odds":
             inside = min(max(score, EDGE), 1 - EDGE)
