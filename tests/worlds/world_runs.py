@@ -8,11 +8,9 @@ from thence.core.budget import Spent
 from thence.core.completion import Completion, Context, Failure, Request, Sampling, Segment
 from thence.core.problem import Problem
 from thence.core.search import Result, Strategy
-from thence.core.solve import solve
-from thence.prompts.styles import Bare
+from thence.recipes.law_rows import HOT, Bench
 from thence.worlds import World, WorldGenerator
 
-HOT = Sampling(temperature=1.0)
 COLD = Sampling(temperature=0.0)
 
 
@@ -38,19 +36,7 @@ async def results(
     sampling: Sampling = HOT,
 ) -> list[Result]:
     """One result per problem, by the strategy itself."""
-    generator, reading = world.generator(pace=0), world.task().reading
-    return [
-        await solve(
-            problem,
-            generator=generator,
-            strategy=strategy,
-            style=Bare(),
-            reading=reading,
-            sampling=sampling,
-            seed=seed,
-        )
-        for problem in (world.problems() if problems is None else problems)
-    ]
+    return await Bench(seed=seed).results(world, strategy, problems, sampling=sampling)
 
 
 def is_right(world: World, result: Result) -> bool:

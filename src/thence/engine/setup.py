@@ -64,6 +64,11 @@ def default_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
+def verifier_memory_mb(device: torch.device) -> int:
+    """Half of that, in MiB: a verifier stands beside a policy, perhaps beside other verifiers."""
+    return default_memory(device) // 2**21
+
+
 def build(
     path_or_name: str,
     *,

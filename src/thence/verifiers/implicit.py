@@ -104,7 +104,7 @@ def _logprobs(outcome: Any) -> tuple[float, ...]:
 def load_implicit(kind: VerifierKind, path: str, *, dtype: str | None = None, device: str | None = None) -> Implicit:
     """The DPO or SimPO verifier in a directory; ``acorn`` is the shipped one."""
     try:
-        from thence.engine.setup import default_memory, dtype_for, end_tokens, pick_device, start
+        from thence.engine.setup import dtype_for, end_tokens, pick_device, start, verifier_memory_mb
         from thence.nets.checkpoint import load_checkpoint
         from thence.nets.verifier import load_verifier, trunk_path
     except ImportError as error:
@@ -115,10 +115,9 @@ def load_implicit(kind: VerifierKind, path: str, *, dtype: str | None = None, de
     loaded = load_verifier(where, dtype=dtype_for(dtype, chosen))
     checkpoint = loaded.checkpoint
     tokenizer, context, ends = Cached(checkpoint.tokenizer), checkpoint.shape.context, end_tokens(checkpoint)
-    half = default_memory(chosen) // 2**21  # as other verifiers: there is a policy beside it
-    engine, _ = start(checkpoint, chosen, memory_mb=half)
+    engine, _ = start(checkpoint, chosen, memory_mb=verifier_memory_mb(chosen))
     reference = None
     if kind is VerifierKind.DPO:
         trunk = load_checkpoint(trunk_path(loaded.card, Path(where)), dtype=dtype_for(dtype, chosen))
-        reference, _ = start(trunk, chosen, memory_mb=half)
+        reference, _ = start(trunk, chosen, memory_mb=verifier_memory_mb(chosen))
     return Implicit(f"{kind}:{path}", loaded.card, engine, reference, tokenizer, context, min(ends, default=None))

@@ -215,7 +215,7 @@ def load(
     A model without ``verifier.json`` needs ``format``. UsageError where format and kind do not go together.
     """
     try:
-        from thence.engine.setup import default_memory, dtype_for, end_tokens, pick_device, start
+        from thence.engine.setup import dtype_for, end_tokens, pick_device, start, verifier_memory_mb
         from thence.nets.heads import Head
         from thence.nets.verifier import load_verifier
     except ImportError as error:
@@ -247,8 +247,7 @@ def load(
     key = (loaded.digest, str(checkpoint.dtype), str(chosen))
     engine = _engines.get(key)
     if engine is None or engine.closed:
-        half = default_memory(chosen) // 2**21  # a verifier stands beside a policy, perhaps beside other verifiers
-        engine, _ = start(checkpoint, chosen, memory_mb=half)
+        engine, _ = start(checkpoint, chosen, memory_mb=verifier_memory_mb(chosen))
         _engines[key] = engine
     how = aggregate or loaded.card.aggregate or fmt.aggregate
     name = f"{kind}:{path}" + (f"(aggregate={how})" if aggregate else "")

@@ -33,7 +33,7 @@ import numpy as np
 from thence.core.errors import UsageError, check_counts
 from thence.evals.metrics import maj_at_k_population
 
-from .optimum import Floats, Ints, Point, _mixed, called
+from .optimum import Floats, Ints, Point, called, majority_at
 from .yard import Yard
 
 PRICES = (*(round(0.4 * 0.78**k, 5) for k in range(27)), 0.0)  # .4 to .0006, and nothing
@@ -293,10 +293,7 @@ class Bounds:
 
     def majority_at(self, mean: float) -> Point:
         """The same for a mean that is no whole number: the two whole ones beside it, mixed."""
-        low = min(max(1, math.floor(mean)), self.cap)
-        high = min(low + 1, self.cap)
-        part = min(max(mean - low, 0.0), 1.0) if high > low else 0.0
-        return _mixed(self.majority(low), self.majority(high), part)
+        return majority_at(self.majority, self.cap, mean)
 
     def _check(self, n: int) -> None:
         if not 1 <= n <= self.cap:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -231,10 +231,7 @@ class Optimum:
 
     def majority_at(self, mean: float) -> Point:
         """The same for a mean that is no whole number: the two whole ones beside it, mixed."""
-        low = min(max(1, math.floor(mean)), self.cap)
-        high = min(low + 1, self.cap)
-        part = min(max(mean - low, 0.0), 1.0) if high > low else 0.0
-        return _mixed(self.majority(low), self.majority(high), part)
+        return majority_at(self.majority, self.cap, mean)
 
     def _check(self, n: int) -> None:
         if not 1 <= n <= self.cap:
@@ -351,6 +348,14 @@ def _goes_on(more: Floats, stop: Floats, drawn: int) -> npt.NDArray[np.bool_]:
 
 def _shares(mass: Floats, yard: Yard) -> tuple[float, ...]:
     return tuple(float(m / p) for m, p in zip(mass, yard.prior, strict=True))
+
+
+def majority_at(majority: Callable[[int], Point], cap: int, mean: float) -> Point:
+    """``majority`` for a mean of samples, at most ``cap``, that may be no whole number: the two beside it, mixed."""
+    low = min(max(1, math.floor(mean)), cap)
+    high = min(low + 1, cap)
+    part = min(max(mean - low, 0.0), 1.0) if high > low else 0.0
+    return _mixed(majority(low), majority(high), part)
 
 
 def _mixed(a: Point, b: Point, part: float) -> Point:
