@@ -84,3 +84,32 @@ def test_the_memory_of_a_dropped_block_serves_the_next_one() -> None:
     store.add_prompt([7, 8], kv([7, 8]), torch.ones(3))
     assert joined(store.prompt([7, 8])[0]) == [7, 8]
     assert len(made) == 3
+
+
+def test_replies_that_nobody_goes_on_with_make_room_before_new_memory_is_taken() -> None:
+    made = []
+
+    def counted() -> torch.Tensor:
+        made.append(new_slot())
+        return made[-1]
+
+    store = Store(10**9, counted)
+    end = store.add_prompt([1, 2], kv([1, 2]), torch.ones(3))
+    other = store.add_prompt([8, 9], kv([8, 9]), torch.ones(3))
+    replies = [[100 * r + i for i in range(2 * BLOCK)] for r in range(3)]
+    for ids in replies:
+        store.add_reply(end, ids, kv(ids))
+    store.add_reply(other, replies[0], kv(replies[0]))
+    store.cool([1, 2])
+    assert store.reply(end, replies[1])[1] == 2 * BLOCK, "until the room is needed they are there"
+    taken = len(made)
+    more = [900 + i for i in range(4 * BLOCK)]
+    store.add_reply(other, more, kv(more))
+    assert len(made) == taken
+    assert store.evicted == 4 * BLOCK
+    assert [store.reply(end, ids)[1] for ids in replies] == [0, 2 * BLOCK, 0], "the one that was used again stays"
+    assert joined(store.reply(other, more)[0]) == more
+    assert joined(store.reply(other, replies[0])[0]) == replies[0]
+    assert store.prompt([1, 2])[1] == 2
+    assert store.bytes == len(made) * made[0].nbytes
+    store.cool([77])  # a prompt nobody knows

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from .answers import Grade, Reading
 from .budget import Spent
 from .completion import Ability, Completion, Context, Failure, Request, Sampling, TokenLogprobs
-from .problem import Problem
+from .problem import Message, Problem
 
 
 @runtime_checkable
@@ -65,6 +65,16 @@ class CountsWaste(Protocol):
     sample was not consumed."""
 
     def waste(self, tokens: int) -> None: ...
+
+
+@runtime_checkable
+class KeepsStates(Protocol):
+    """A generator that keeps what it computed for a text in case the text is continued: only the search knows when it
+    will not be."""
+
+    def release(self, messages: tuple[Message, ...]) -> None:
+        """Nobody will go on with the replies to this prompt. If somebody does, that costs time and changes nothing."""
+        ...
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from .budget import POLICY, SPENT_OUT, VERIFIER, Ledger
 from .completion import Ability, Completion, Context, Finish, Origin, Sampling, Segment, TokenLogprobs
 from .errors import UsageError
 from .problem import Message, Problem
-from .protocols import Followup, Generator, PromptStyle, SamplePool, Scorer
+from .protocols import Followup, Generator, KeepsStates, PromptStyle, SamplePool, Scorer
 from .result import AnswerClass, Result, Vote
 from .scores import Score
 from .seeds import derive, digest
@@ -103,6 +103,14 @@ class Search:
     _base: Context | None = None
     checker: Priced | None = None  # the verifier that will score what is drawn: under a budget tokens are kept for it
     _unchecked: dict[int, int] = field(default_factory=dict)
+
+    def release(self) -> None:
+        """The search is over: generators need not keep anything in order to continue its replies."""
+        if len(self.tree.nodes) > 1:
+            messages = self.context(self.root).messages
+            for generator in (*self.generators.values(), *self._extra.values()):
+                if isinstance(generator, KeepsStates):
+                    generator.release(messages)
 
     # --- what a strategy uses --------------------------------------------------------------------------------------
 

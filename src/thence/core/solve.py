@@ -85,4 +85,7 @@ async def solve(
         pool=pool,
     )
     search.checker = next((part for part in parts(strategy) if isinstance(part, Priced)), None)
-    return await strategy.solve(search)
+    try:
+        return await strategy.solve(search)
+    finally:
+        search.release()

@@ -74,9 +74,9 @@ class Pages:
     flat: list[Tensor]
 
     @staticmethod
-    def slot(shape: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Memory for a page of one place: [layers, 2, kv_heads, PAGE, head_dim]."""
-        return torch.empty(shape.layers, 2, shape.kv_heads, PAGE, shape.head_dim, dtype=dtype, device=device)
+    def slot(shape: Shape, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Memory for a part of one place: [layers, 2, kv_heads, tokens, head_dim]."""
+        return torch.empty(shape.layers, 2, shape.kv_heads, tokens, shape.head_dim, dtype=dtype, device=device)
 
     @staticmethod
     def make(shape: Shape, places: int, pages: int, dtype: torch.dtype, device: torch.device) -> Pages:

@@ -32,7 +32,7 @@ from .linear import MIN_ROWS, Tensor
 from .memory import Memory, padded, ranks, share_a_block
 from .plans import DecodePlan
 from .rows import Group, Ints, Rows
-from .store import Store
+from .store import BLOCK, Store
 from .text import Text
 from .trunk import GROUP_ROWS, Trunk
 
@@ -40,7 +40,8 @@ REPLAY_CELLS = 16384  # rows times keys gathered at once when replies are replay
 
 
 class Engine:
-    """Batches draws and scores of one model. Thread-safe: `submit`, `cancel`, `waste`, `close`; the rest is its own.
+    """Batches draws and scores of one model. Thread-safe: `submit`, `cancel`, `waste`, `release`, `close`; the rest is
+    its own.
 
     ``slots`` is the largest batch, ``memory`` the bytes the prefix store may keep beside the rows at work.
     """
@@ -61,11 +62,12 @@ class Engine:
         self.ends = ends
         self.heads: list[Head] = []  # what gives the values of draws that ask for them
         self.counters = Counters()
-        self.store = Store(memory, lambda: Pages.slot(trunk.shape, trunk.dtype, trunk.device))
+        self.store = Store(memory, lambda: Pages.slot(trunk.shape, BLOCK, trunk.dtype, trunk.device))
         self._signal = _Signal()
         self._lock = self._signal.condition
         self._arrived: deque[Job] = deque()
         self._cancelled: deque[Job] = deque()
+        self._over: deque[tuple[int, ...]] = deque()
         self._thread: threading.Thread | None = None
         self._in_flight = 0
         self._reset()
@@ -112,6 +114,10 @@ class Engine:
         with self._lock:
             self.counters.wasted += tokens
 
+    def release(self, prompt: tuple[int, ...]) -> None:
+        """Nobody will go on with the replies to this prompt: what is kept of them may go first."""
+        self._over.append(prompt)
+
     def close(self) -> None:
         """Stop the thread and free the memory; a second call does nothing."""
         self._signal.stop()
@@ -148,6 +154,8 @@ class Engine:
         self._waiting.extend(arrived)
         for job in cancelled:
             self._cancel(job)
+        while self._over:
+            self.store.cool(self._over.popleft())
         if self._waiting and self._worth_admitting():
             self._admit()
         if self._rows.live.any():
@@ -222,7 +230,7 @@ class Engine:
         try:
             self._seat(jobs)
             hidden = self._restore_replies(jobs)
-            self._first_tokens([job for job in jobs if job.kind is Kind.DRAW], hidden)
+            self._begin([job for job in jobs if job.kind is Kind.DRAW], hidden)
             for job in jobs:
                 if job.kind is not Kind.DRAW:
                     row = job.row
@@ -275,7 +283,8 @@ class Engine:
         """Bring given replies into the suffix buffer; the last hidden state of each row, by row.
 
         What is cached is copied. The rest goes through `decode`, many tokens of one row at a time, which gives the
-        same bits as drawing them one by one.
+        same bits as drawing them one by one. The last token of a reply that goes on is left to the next pass over all
+        rows (`_goes_on`), as if it had just been drawn: most often it is the only one that no cache has.
         """
         rows = self._rows
         self._memory.grow_suffix(
@@ -306,8 +315,13 @@ class Engine:
             job.reused += covered
             self.counters.reused += covered
             job.prefilled += len(ids) - covered
-            rows.lengths[row] = len(ids)
-            work.extend((row, i, ids[i]) for i in range(covered, len(ids)))
+            left = len(ids)
+            if _goes_on(job):
+                left -= 1
+                rows.tokens[row] = ids[left]
+                self.counters.prefilled += 1
+            rows.lengths[row] = left
+            work.extend((row, i, ids[i]) for i in range(covered, left))
         longest = padded(max((i for _, i, _ in work), default=0) + 1)
         size = max(MIN_ROWS, min(128, REPLAY_CELLS // longest))
         for at in range(0, len(work), size):
@@ -378,17 +392,19 @@ class Engine:
             states = torch.cat((states, states.new_zeros(m - n, states.shape[1])))
         return self.trunk.logits(states)[:n]
 
-    def _first_tokens(self, jobs: list[Job], hidden: dict[int, Tensor]) -> None:
-        """Draw the first token of newly seated jobs."""
-        if not jobs:
-            return
+    def _begin(self, jobs: list[Job], hidden: dict[int, Tensor]) -> None:
+        """Put newly seated jobs to work; those whose last state is known draw their first token."""
         rows = self._rows
-        index = np.array([job.row for job in jobs])
-        states = torch.stack([hidden[job.row] for job in jobs])
-        logits = self._logits(states)
         for job in jobs:
             rows.stops[job.row] = self._stop_set(job.sampling.stops)
             rows.valued[job.row] = 0 if job.head is None else 1 + self.heads.index(job.head)
+            rows.live[job.row] = True
+        jobs = [job for job in jobs if not _goes_on(job)]
+        if not jobs:
+            return
+        index = np.array([job.row for job in jobs])
+        states = torch.stack([hidden[job.row] for job in jobs])
+        logits = self._logits(states)
         noise = sampling.uniforms(sampling.mixed(rows.seeds[index]), rows.drawn[index].astype(np.uint64))
         tokens, logprobs = sampling.pick(logits, self._memory.tensor(noise), self._choice(index))
         for i, job in enumerate(jobs):
@@ -396,8 +412,6 @@ class Engine:
             if rank is not None:
                 tokens[i] = sampling.ranked(logits[i], min(rank, logits.shape[1] - 1))
                 logprobs[i] = sampling.logprobs_of(logits[i : i + 1], tokens[i : i + 1])[0]
-        rows.live[index] = True
-        rows.room(1)
         self._drew(index, tokens, logprobs, logits, states)
 
     def _stop_set(self, stops: tuple[str, ...]) -> int:
@@ -552,6 +566,11 @@ class Engine:
             for row in np.flatnonzero(rows.live).tolist():
                 rows.group[row] = moved.get(int(rows.group[row]), rows.group[row])
             self._dirty = True
+
+
+def _goes_on(job: Job) -> bool:
+    """Whether the last given token goes with the next decode pass. A first token of given rank is drawn apart."""
+    return job.kind is Kind.DRAW and bool(job.reply) and job.sampling.first_rank is None
 
 
 def _first_state(job: Job) -> int:

@@ -5,19 +5,21 @@ holds up to `BLOCK` tokens. The two kinds never mix, because the engine computes
 exact mode the bits of a key depend on which one made it.
 
 Rows at work own copies in the engine's buffers, so any block may be dropped at any time. Its memory goes to the next
-new block: memory fresh from the operating system costs more than what is copied into it.
+new block: memory fresh from the operating system costs more than what is copied into it. For the same reason the
+replies to a prompt that nobody will go on with (`cool`) are dropped before new memory is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from .buffers import PAGE
 
-BLOCK = PAGE
+BLOCK = PAGE // 4  # small, because every step of a search leaves a last block that is not full
 Fill = Callable[[torch.Tensor, int], None]
 SCANNED = 32  # siblings compared token by token when none matches whole: enough for branches, cheap with many prompts
 
@@ -53,6 +55,7 @@ class Store:
         self.evicted = 0
         self._new_slot = new_slot
         self._spare: list[torch.Tensor] = []
+        self._cold: deque[tuple[Block, int]] = deque()  # last blocks of prompts, and when they were left
         self._root = Block(None, (), None)
         self._clock = 0
 
@@ -80,11 +83,26 @@ class Store:
         if end.alive:
             self._evict(keep=self._add(end, "replies", ids, fill))
 
+    def cool(self, ids: Sequence[int]) -> None:
+        """Nobody means to go on with the replies to this prompt: unless somebody does, they are the next to go."""
+        end = self._walk(self._root, "children", ids)[2]
+        if end is not None and end.replies:
+            self._cold.append((end, self._clock))
+
     def clear(self) -> None:
         """Forget everything."""
-        for node in self._nodes():
+        for node in list(self._blocks()):
             self._release(node)
         self._root = Block(None, (), None)
+        self._cold.clear()
+
+    def _slot(self) -> torch.Tensor:
+        while self._cold and not self._spare:
+            end, since = self._cold.popleft()
+            # A block that was used again lies below blocks that were used again.
+            for node in [n for n in _below(end.replies.values()) if n.used <= since]:
+                self._drop(node)
+        return self._spare.pop() if self._spare else self._new_slot()
 
     def _touch(self, node: Block) -> None:
         self._clock += 1
@@ -114,12 +132,13 @@ class Store:
         return pieces, at, node
 
     def _add(self, node: Block, kind: str, ids: Sequence[int], fill: Fill) -> Block:
+        self._touch(node)
         for at in range(0, len(ids), BLOCK):
             branches: dict[tuple[int, ...], Block] = getattr(node, kind if at == 0 else "children")
             key = tuple(ids[at : at + BLOCK])
             child = branches.get(key)
             if child is None:
-                slot = self._spare.pop() if self._spare else self._new_slot()
+                slot = self._slot()
                 fill(slot[:, :, :, : len(key)], at)
                 child = branches[key] = Block(node, key, slot)
                 self.bytes += slot.nbytes
@@ -137,7 +156,7 @@ class Store:
             node = node.parent
         # Down to 90 %, so that the scan is paid once in a while and not at every addition.
         while self.bytes > self.limit * 0.9:
-            leaves = sorted((n for n in self._nodes() if n.leaf and id(n) not in path), key=lambda n: n.used)
+            leaves = sorted((n for n in self._blocks() if n.leaf and id(n) not in path), key=lambda n: n.used)
             if not leaves:
                 return
             for leaf in leaves:
@@ -154,19 +173,24 @@ class Store:
         self.evicted += len(node.tokens)
         self._release(node)
 
+    def _blocks(self) -> Iterator[Block]:
+        return _below(self._root.children.values())
+
     def _release(self, node: Block) -> None:
         assert node.slot is not None
         self.bytes -= node.slot.nbytes
         self._spare.append(node.slot)
         node.alive, node.slot = False, None
 
-    def _nodes(self) -> Iterator[Block]:
-        stack = [*self._root.children.values()]
-        while stack:
-            node = stack.pop()
-            yield node
-            stack.extend(node.children.values())
-            stack.extend(node.replies.values())
+
+def _below(nodes: Iterable[Block]) -> Iterator[Block]:
+    """These blocks and all below them, children after their parents."""
+    stack = [*nodes]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(node.children.values())
+        stack.extend(node.replies.values())
 
 
 def _closest(branches: dict[tuple[int, ...], Block], key: tuple[int, ...]) -> tuple[Block | None, int]:

@@ -173,6 +173,11 @@ class LocalGenerator:
         """Count finished tokens that nobody consumed, so that the engine's counters equal the books."""
         self.engine.waste(tokens)
 
+    def release(self, messages: tuple[Message, ...]) -> None:
+        """Let the engine drop its caches of the replies to this prompt when it needs room."""
+        if (rendered := self._rendered.get(messages)) is not None:
+            self.engine.release(rendered.ids)
+
     async def close(self) -> None:
         """Stop the engine; a second call does nothing."""
         await asyncio.get_running_loop().run_in_executor(None, self.engine.close)
