@@ -148,7 +148,7 @@ class Search:
                 context = replace(context, messages=tuple(messages))
             self._aside.pop(parent.index, None)  # what goes on is not read itself
             ids = self.generator(role).tokens(context)
-            self.cover(role, parent)
+            self.cover(role, parent, ids)
             for each in samplings:
                 slot = (parent.index, role, kind, each.key())
                 for _ in range(count):
@@ -507,14 +507,18 @@ class Search:
         texts = (*(m.content for m in context.messages), *(s.text for s in context.reply))
         return sum(len(t.encode("utf-8", "surrogatepass")) for t in texts) + TEMPLATE_TOKENS
 
-    def cover(self, role: str, node: Node) -> None:
+    def cover(self, role: str, node: Node, ids: tuple[int, ...] | None) -> None:
         """Note that ``role`` has paid for the path up to its own last sample: continuing it charges no token of that
-        part again. What others wrote, a method forced, or was drawn under a hint is read for the first time."""
+        part again. What others wrote, a method forced, or was drawn under a hint is read for the first time.
+        ``ids`` are those of the whole path."""
+        end = node
         while node.parent is not None and (
             node.role != role or node.origin is not Origin.SAMPLED or node.index in self._hinted
         ):
             node = self.tree.nodes[node.parent]
-        if node.parent is not None and (ids := self.generator(role).tokens(self.context(node))) is not None:
+        if node is not end:
+            ids = self.generator(role).tokens(self.context(node))
+        if node.parent is not None and ids is not None:
             self.ledger.new_prompt_tokens(role, ids)
 
     def room(self) -> int | None:
@@ -621,7 +625,7 @@ class Search:
         path and never part of it. Charged; the path goes on as if it had not been asked."""
         found: Found | None = None
         self._aside.pop(node.index, None)
-        self.cover(POLICY, node)
+        self.cover(POLICY, node, self.generator(POLICY).tokens(self.context(node)))
         context = self.context(node).then(Segment(followup.text))
         sampling = replace(
             self.sampling.greedy(),

@@ -193,6 +193,7 @@ class Stream:
     def _start(self, batch: range) -> None:
         search = self._search
         calls: list[tuple[int, Request, int | None, int | None]] = []
+        capped: dict[tuple[int, int | None], Sampling] = {}
         for i in batch:
             job = self._jobs[i]
             whole = search.cap(job.sampling, job.ids, self._role, self._kind)
@@ -206,7 +207,9 @@ class Stream:
                 self._news.set()
                 continue
             seed = derive(search.seed, search.problem.hash, job.path, self._role, str(self._kind))
-            sampling = replace(job.sampling, max_tokens=cap)
+            sampling = capped.get((id(job.sampling), cap))
+            if sampling is None:
+                sampling = capped[id(job.sampling), cap] = replace(job.sampling, max_tokens=cap)
             calls.append(
                 (i, Request(job.context, sampling, seed, draw=job.ordinal, problem=search.problem.id), cap, whole)
             )

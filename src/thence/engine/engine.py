@@ -293,6 +293,7 @@ class Engine:
         )
         hidden: dict[int, Tensor] = {}
         work: list[tuple[int, int, int]] = []  # row, reply index, token
+        restored: dict[tuple[Group, tuple[int, ...]], tuple[int, int]] = {}  # row, length
         for job in jobs:
             row, ids = job.row, job.reply + job.forced
             group = rows.groups[row]
@@ -307,11 +308,16 @@ class Engine:
             covered = 0
             wanted = _first_state(job)
             if group.end is not None and wanted > 0:
-                pieces, covered = self.store.reply(group.end, ids[:wanted])
-                at = 0
-                for piece in pieces:
-                    self._memory.suffix.write(row, at, piece)
-                    at += piece.shape[3]
+                if (known := restored.get((group, ids[:wanted]))) is not None:  # a sibling: one copy, not one a block
+                    source, covered = known
+                    self._memory.suffix.copy(source, row, covered)
+                else:
+                    pieces, covered = self.store.reply(group.end, ids[:wanted])
+                    at = 0
+                    for piece in pieces:
+                        self._memory.suffix.write(row, at, piece)
+                        at += piece.shape[3]
+                    restored[group, ids[:wanted]] = row, covered
             job.reused += covered
             self.counters.reused += covered
             job.prefilled += len(ids) - covered

@@ -70,6 +70,7 @@ class LocalGenerator:
         self._facts = dict(facts)
         self._defaults = default_sampling(checkpoint.generation)
         self._rendered: OrderedDict[tuple[Message, ...], Rendered] = OrderedDict()
+        self._latest: tuple[Context, tuple[Rendered, tuple[int, ...]]] | None = None
         self._pieces: dict[str, tuple[int, ...]] = {}
         self._heads: dict[str, Head] = {}
 
@@ -254,6 +255,8 @@ class LocalGenerator:
         return ids
 
     def _render(self, context: Context) -> tuple[Rendered, tuple[int, ...]]:
+        if self._latest is not None and self._latest[0] is context:  # siblings are asked for one after another
+            return self._latest[1]
         rendered = self._rendered.get(context.messages)
         if rendered is None:
             rendered = self._rendered[context.messages] = self._render_messages(context.messages)
@@ -262,6 +265,7 @@ class LocalGenerator:
         reply: tuple[int, ...] = ()
         for segment in context.reply:
             reply += segment.ids if segment.ids is not None else self._tokenise(segment.text)
+        self._latest = (context, (rendered, reply))
         return rendered, reply
 
     def _render_messages(self, messages: tuple[Message, ...]) -> Rendered:
