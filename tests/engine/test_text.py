@@ -26,6 +26,15 @@ def test_byte_level_text_and_ends_count_whole_characters() -> None:
             assert end == ends[i - 1]  # within a character nothing new has ended
 
 
+def test_ends_of_whole_characters_are_what_decoding_token_by_token_gives() -> None:
+    tokenizer = byte_tokenizer()
+    text = Text(tokenizer, len(tokenizer))
+    plain = "Q: ok, 3 < 4\nA: 7"
+    ids = tokenizer(plain)["input_ids"]
+    assert list(text.ends(ids, plain)) == [len(text.decode(ids[: i + 1])) for i in range(len(ids))]
+    assert max(text.ends(ids, plain[:5])) == 5, "what was cut off ends where the text does"
+
+
 def test_an_unfinished_character_at_the_end_is_a_replacement_character() -> None:
     tokenizer = byte_tokenizer()
     text = Text(tokenizer, len(tokenizer))

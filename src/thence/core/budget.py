@@ -37,8 +37,9 @@ class Charged:
         return add(add(self.prompt, self.generated), self.verifier)
 
     def __iadd__(self, other: Charged) -> Charged:
-        for f in fields(self):
-            setattr(self, f.name, add(getattr(self, f.name), getattr(other, f.name)))
+        self.prompt = add(self.prompt, other.prompt)
+        self.generated = add(self.generated, other.generated)
+        self.verifier = add(self.verifier, other.verifier)
         return self
 
 

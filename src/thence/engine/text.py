@@ -11,6 +11,7 @@ import codecs
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Text:
         self._tokenizer = tokenizer
         self._vocab = vocab
         self.pieces = _pieces(tokenizer, vocab)
+        self._characters = [_characters(piece) for piece in self.pieces or ()]
         self.triggers = lru_cache(maxsize=64)(self._triggers)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -48,6 +50,9 @@ class Text:
         """Character offset in ``text`` at which each token ends; an unfinished character counts when it is finished."""
         if self.pieces is None:
             return self._window_ends(ids, text)
+        whole = [n for n in map(self._characters.__getitem__, ids) if n is not None]
+        if ids and len(whole) == len(ids):
+            return (*(min(at, len(text)) for at in accumulate(whole[:-1])), len(text))
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         at = 0
         ends: list[int] = []
@@ -101,6 +106,14 @@ class Text:
         """``text`` up to its first stop string."""
         found = [at for at in (text.find(s) for s in stops) if at >= 0]
         return text[: min(found)] if found else text
+
+
+def _characters(piece: bytes) -> int | None:
+    """How many characters a token adds to any text; None if it has a part of one."""
+    try:
+        return len(piece.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
 
 
 def _pieces(tokenizer: Any, vocab: int) -> list[bytes] | None:
