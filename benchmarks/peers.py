@@ -339,6 +339,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of the server and of each side")
     default = HERE.parent / ".venv-vllm" / "bin" / "python"
     parser.add_argument("--vllm-python", default=str(default))
+    parser.add_argument("--block", type=int, default=None, help="tokens of the server's cache blocks (vLLM's own: 128)")
     parser.add_argument("--url", help="of a vLLM server that runs already, with VLLM_SERVER_DEV_MODE=1 (…/v1)")
     parser.add_argument("--peers", default=os.environ.get("THENCE_PEERS", str(HERE.parent.parent / "thence-peers")))
     parser.add_argument("--output", type=Path, default=HERE.parent / "out" / "peers.json")
@@ -374,7 +375,8 @@ def main() -> None:
             threads=options.threads,
             peers=options.peers,
         )
-        running = nullcontext(options.url) if options.url else served(options.vllm_python, threads=options.threads)
+        started = served(options.vllm_python, threads=options.threads, block=options.block)
+        running = nullcontext(options.url) if options.url else started
         with running as url:
             made = measure(replace(base, url=url), options)
     print(made["table"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 from collections.abc import Sequence
 
@@ -24,6 +22,7 @@ from thence.grading.extract import NumericReading
 from thence.prompts.styles import Bare, ZeroShotCoT
 from thence.strategies.self_check import SelfCheck
 from thence.strategies.self_consistency import SelfConsistency
+from thence.worlds.laws import self_checked
 
 ASKED = re.compile(r"Is the answer (\S+) correct \(Yes/No\)\?")
 RIGHT = "15"
@@ -122,44 +121,16 @@ async def test_a_budget_is_never_exceeded_and_an_answer_is_kept(budget: int) -> 
 # --- the closed form --------------------------------------------------------------------------------------------------
 
 
-def closed(law: Sequence[float], n: int, c: float, right: float, wrong: float) -> tuple[float, float]:
-    """P(the given answer is right), and the mean number of questions, for a law whose first answer is right and a model
-    that confirms right and wrong answers with the rates ``right`` and ``wrong``: by going through all counts."""
-    accuracy = asked = 0.0
-    for counts in itertools.product(range(n + 1), repeat=len(law)):
-        if sum(counts) != n:
-            continue
-        ways = math.factorial(n) / math.prod(math.factorial(k) for k in counts)
-        chance = ways * math.prod(p**k for p, k in zip(law, counts, strict=True))
-        drawn = [a for a, k in enumerate(counts) if k]
-        orders = [
-            o for o in itertools.permutations(drawn) if [counts[a] for a in o] == sorted(counts, reverse=True)[: len(o)]
-        ]
-        for order in orders:
-            share = chance / len(orders)
-            if counts[order[0]] / n >= c:
-                accuracy += share * (order[0] == 0)
-                continue
-            left = 1.0
-            for answer in order:
-                asked += share * left
-                rate = right if answer == 0 else wrong
-                accuracy += share * left * rate * (answer == 0)
-                left *= 1.0 - rate
-            accuracy += share * left * (order[0] == 0)
-    return accuracy, asked
-
-
 def test_the_closed_form_by_hand() -> None:
-    assert closed((1.0,), 3, 1.0, 0.0, 0.0) == (pytest.approx(1.0), 0.0)
+    assert self_checked((1.0,), 3, 1.0, 0.0, 0.0) == (pytest.approx(1.0), 0.0)
     # one right and one wrong (chance 1/2), a coin says who is asked about first
-    accuracy, asked = closed((0.5, 0.5), 2, 1.0, 0.8, 0.1)
+    accuracy, asked = self_checked((0.5, 0.5), 2, 1.0, 0.8, 0.1)
     first_right = 0.8 + 0.2 * 0.9
     first_wrong = 0.9 * 0.8
     assert accuracy == pytest.approx(0.25 + 0.25 * first_right + 0.25 * first_wrong)
     assert asked == pytest.approx(0.25 * (1 + 0.2) + 0.25 * (1 + 0.9))
     for law in ((0.4, 0.35, 0.25), (0.2, 0.6, 0.2)):  # c = 0 never asks: the vote
-        assert closed(law, 5, 0.0, 1.0, 0.0)[0] == pytest.approx(maj_at_k_population(law, (True, False, False), 5))
+        assert self_checked(law, 5, 0.0, 1.0, 0.0)[0] == pytest.approx(maj_at_k_population(law, (True, False, False), 5))
 
 
 def world(law: Sequence[float], right: float, wrong: float) -> ScriptedGenerator:
@@ -208,7 +179,7 @@ LAW, TRAP = (0.4, 0.35, 0.25), (0.2, 0.6, 0.2)
     ids=["informed", "random critic", "oracle critic", "trap"],
 )
 async def test_accuracy_and_questions_are_the_closed_form(law: tuple[float, ...], right: float, wrong: float) -> None:
-    accuracy, asked = closed(law, 5, 0.7, right, wrong)
+    accuracy, asked = self_checked(law, 5, 0.7, right, wrong)
     got, calls = await measured(SelfCheck(5, c=0.7), law, right, wrong)
     assert abs(got - accuracy) <= 4 * (accuracy * (1 - accuracy) / RUNS) ** 0.5
     assert abs(calls - asked) <= 4 * (3.0 / RUNS) ** 0.5  # at most three questions: a variance below 3
@@ -223,14 +194,14 @@ def test_against_its_controls() -> None:
         at = [maj_at_k_population(LAW, (True, False, False), k) for k in (low, low + 1)]
         return at[0] + part * (at[1] - at[0])
 
-    random, asked = closed(LAW, 5, 0.7, 0.5, 0.5)
+    random, asked = self_checked(LAW, 5, 0.7, 0.5, 0.5)
     assert random < vote(5) < vote(5 + asked)
-    informed, asked = closed(LAW, 5, 0.7, 0.9, 0.2)
+    informed, asked = self_checked(LAW, 5, 0.7, 0.9, 0.2)
     assert informed > vote(5 + asked) + 0.1
-    oracle, _ = closed(LAW, 5, 1.0, 1.0, 0.0)
+    oracle, _ = self_checked(LAW, 5, 1.0, 1.0, 0.0)
     assert oracle == pytest.approx(1 - (1 - LAW[0]) ** 5)  # the right answer was sampled
     assert informed < oracle
-    assert closed(LAW, 5, 0.7, 0.0, 0.0)[0] == pytest.approx(vote(5))  # who confirms nothing changes nothing
+    assert self_checked(LAW, 5, 0.7, 0.0, 0.0)[0] == pytest.approx(vote(5))  # who confirms nothing changes nothing
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from thence.annotate.consensus import Consensus
+from thence.annotate.math_shepherd import MathShepherd
 from thence.annotate.omegaprm import OmegaPRM, first_dead
 from thence.annotate.rollouts import Rollouts
 from thence.core.problem import Problem
 from thence.core.scores import Meaning
 from thence.core.search import POLICY, Result, Search
-from thence.core.tree import Node
+from thence.core.seeds import derive
+from thence.core.tree import Kind, Node
+from thence.core.verdicts import CONFIRM_NAMED
 from thence.evals.metrics import maj_at_k_population
+from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.prompts.styles import Bare
 from thence.strategies.adaptive_consistency import AdaptiveConsistency
 from thence.strategies.best_of_n import BestOfN
@@ -28,6 +33,7 @@ from thence.strategies.esc import EarlyStoppingConsistency
 from thence.strategies.greedy import Greedy
 from thence.strategies.repeated_sampling import RepeatedSampling
 from thence.strategies.revisions import Revisions
+from thence.strategies.self_check import CRITIC, SelfCheck
 from thence.strategies.self_consistency import SelfConsistency
 from thence.strategies.self_refine import SelfRefine
 from thence.worlds import Beta, Branches, Chain, State, Stratum, Table, Urn, World, laws
@@ -240,7 +246,53 @@ async def revising(bench: Bench) -> Rows:
     )
 
 
-GROUPS: tuple[Callable[[Bench], Rows], ...] = (sampling, votes, verifiers, labels, *SEARCH, revising)
+async def checking(bench: Bench) -> Rows:
+    """Answers that a model is asked to confirm, and labels that two sources agree on."""
+    law, n, certainty = (0.4, 0.35, 0.25), 5, 0.7
+    world = Urn((Stratum("all", law),), size=bench.size(400))
+    for name, confirmed, wrongly in (("informed", 0.9, 0.2), ("blind", 0.5, 0.5)):
+        critic = confirming(world, confirmed, wrongly)
+        made = await bench.results(world, SelfCheck(n, certainty), roles={CRITIC: critic})
+        exact, questions = laws.self_checked(law, n, certainty, confirmed, wrongly)
+        seen = right(world, made)
+        yield chances(f"self-check of 5, {name} critic", "urn", "2310.04815", seen, [exact] * world.size)
+        asked = [float(sum(node.kind is Kind.CRITIQUE for node in r.tree)) for r in made]
+        yield mean(f"questions of self-check, {name} critic", "urn", "2310.04815", asked, questions)
+    chain, rollouts, noise = Chain(slip=0.0, fatal=0.15, guess=0.2, size=bench.size(150)), 2, 0.5
+    judge_error = 0.5 * math.erfc(0.5 / noise / math.sqrt(2))  # the noise takes a 0 or 1 past a half
+    filtered = Consensus(MathShepherd(rollouts, 1), chain.verifier(Meaning.PREFIX_VALID, noise=noise))
+    kept: list[tuple[bool, float]] = []
+    wrong: list[tuple[bool, float]] = []
+    for problem in chain.problems():
+        for record in await filtered.annotate(rollouts_of(chain, problem, bench.seed)):
+            for end, [label] in zip(record.ends[:-1], record.labels, strict=False):
+                steps = chain.read(record.text[:end]).steps
+                state = chain.state(steps)
+                none = (1.0 - chain.state_value(len(steps), state)) ** rollouts  # no rollout comes right
+                label_error = none if state is State.ON_TRACK else 1.0 - none
+                both = label_error * judge_error
+                kept.append((label.number is not None, both + (1.0 - label_error) * (1.0 - judge_error)))
+                if label.number is not None:
+                    is_wrong = (label.number > 0) != (state is State.ON_TRACK)
+                    wrong.append((is_wrong, laws.consensus_error(label_error, judge_error)))
+    yield chances("labels a noisy judge agrees with", "chain", "2501.07301", *zip(*kept, strict=True))
+    yield chances("wrong ones among them", "chain", "2501.07301", *zip(*wrong, strict=True))
+
+
+def confirming(world: World, confirmed: float, wrongly: float) -> ScriptedGenerator:
+    """A critic that says yes to the right answer with the chance ``confirmed``, to others with ``wrongly``."""
+    wanted = {p.id: world.right(world.number(p)) for p in world.problems()}
+    before, after = CONFIRM_NAMED.split("{answer}")
+
+    def write(cue: Cue) -> str:
+        answer = cue.question.removeprefix(before).removesuffix(after)
+        chance = confirmed if answer == wanted[cue.problem] else wrongly
+        return "Yes" if derive("confirmed", cue.seed) < chance * 2**63 else "No"
+
+    return ScriptedGenerator(write, pace=0)
+
+
+GROUPS: tuple[Callable[[Bench], Rows], ...] = (sampling, votes, verifiers, labels, *SEARCH, revising, checking)
 
 
 async def check_laws(bench: Bench | None = None, told: Callable[[Law], None] | None = None) -> list[Law]:

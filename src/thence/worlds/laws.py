@@ -8,6 +8,7 @@ All arguments are probabilities and counts; all results are exact up to rounding
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -226,6 +227,39 @@ def chains_fail(first: float, mend: float, *, chains: int, length: int, stuck: f
     return float(((1.0 - first) * (stuck + (1.0 - stuck) * (1.0 - mend) ** (length - 1))) ** chains)
 
 
+def self_checked(
+    law: Sequence[float], n: int, certainty: float, confirmed: float, wrongly: float
+) -> tuple[float, float]:
+    """P(the answer given is right), and the mean number of questions, of ``self-check``: a vote of ``n`` samples that,
+    where the winner's share is below ``certainty``, asks about the answers in the order of their votes.
+
+    The first answer of ``law`` is right; the model confirms it with the chance ``confirmed``, every other one with
+    ``wrongly``. Goes through all counts of votes, and through all orders of equal ones (Luo et al. 2023,
+    arXiv:2310.04815).
+    """
+    accuracy = questions = 0.0
+    for counts in itertools.product(range(n + 1), repeat=len(law)):
+        if sum(counts) != n:
+            continue
+        chance = math.factorial(n) * math.prod(p**k / math.factorial(k) for p, k in zip(law, counts, strict=True))
+        drawn = [a for a, k in enumerate(counts) if k]
+        orders = [
+            order
+            for order in itertools.permutations(drawn)
+            if all(counts[a] >= counts[b] for a, b in itertools.pairwise(order))
+        ]
+        for order in orders:
+            share = chance / len(orders)
+            left = 1.0
+            for answer in order if counts[order[0]] / n < certainty else ():
+                rate = confirmed if answer == 0 else wrongly
+                questions += share * left
+                accuracy += share * left * rate * (answer == 0)
+                left *= 1.0 - rate
+            accuracy += share * left * (order[0] == 0)
+    return accuracy, questions
+
+
 def critics_majority(accuracy: float, n: int) -> float:
     """P(the majority of ``n`` independent verdicts is right), n odd; it falls with n where ``accuracy`` is below 1/2.
 
@@ -255,5 +289,6 @@ __all__ = [
     "min_soft_label",
     "no_survivor",
     "revised",
+    "self_checked",
     "self_corrected",
 ]
