@@ -130,7 +130,9 @@ def test_the_closed_form_by_hand() -> None:
     assert accuracy == pytest.approx(0.25 + 0.25 * first_right + 0.25 * first_wrong)
     assert asked == pytest.approx(0.25 * (1 + 0.2) + 0.25 * (1 + 0.9))
     for law in ((0.4, 0.35, 0.25), (0.2, 0.6, 0.2)):  # c = 0 never asks: the vote
-        assert self_checked(law, 5, 0.0, 1.0, 0.0)[0] == pytest.approx(maj_at_k_population(law, (True, False, False), 5))
+        assert self_checked(law, 5, 0.0, 1.0, 0.0)[0] == pytest.approx(
+            maj_at_k_population(law, (True, False, False), 5)
+        )
 
 
 def world(law: Sequence[float], right: float, wrong: float) -> ScriptedGenerator:

@@ -141,6 +141,7 @@ async def label(
             segmenter=segmenter,
         )
         made = await method.annotate(rollouts)
+        rollouts.search.release()
         charged = rollouts.search.ledger.total_charged
         return {
             "labels": [with_question(each, problem).record() for each in made],
