@@ -37,8 +37,9 @@ bench: setup
 	@$(BIN)/python benchmarks/bench.py
 
 # The verifiers that ship with the embedded model, on problems of its training split; whoever changes its weights runs
-# this. One thread each, two at a time; a stopped run goes on where it was.
-HEADS = out/heads
+# this. One thread each, two at a time; a stopped run goes on where it was. PROBLEMS=100 tries it out in a minute.
+PROBLEMS ?= 5000
+HEADS = out/heads/$(PROBLEMS)
 LABELS = $(HEADS)/labels.jsonl
 TRAIN = $(BIN)/thence train $(1) --data $(LABELS) --out $(HEADS)/$(1) --resume $(2)
 FIT = --epochs 3 --batch-size 64 --lr 2e-3
@@ -49,7 +50,7 @@ heads: setup
 
 $(LABELS): src/thence/acorn/model.safetensors
 	rm -rf $(HEADS)
-	$(BIN)/thence label "wordproblems(split=train, data_seed=20, size=5000)" --method "math-shepherd(n=2, solutions=4)" \
+	$(BIN)/thence label "wordproblems(split=train, data_seed=20, size=$(PROBLEMS))" --method "math-shepherd(n=2, solutions=4)" \
 		--output $@.part --run $(HEADS)/labels.db
 	mv $@.part $@
 $(HEADS)/prm/verifier.json: $(LABELS)
