@@ -37,7 +37,8 @@ bench: setup
 	@$(BIN)/python benchmarks/bench.py
 
 # The verifiers that ship with the embedded model, on problems of its training split; whoever changes its weights runs
-# this. One thread each, two at a time; a stopped run goes on where it was. PROBLEMS=100 tries it out in a minute.
+# this. One thread each, two at a time; a stopped run goes on where it was. PROBLEMS=100 tries it
+# out in a minute (and overwrites them, too).
 PROBLEMS ?= 5000
 HEADS = out/heads/$(PROBLEMS)
 LABELS = $(HEADS)/labels.jsonl
