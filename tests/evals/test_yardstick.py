@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -282,9 +283,9 @@ def test_a_larger_world_is_bounded_closely_and_its_bounds_are_in_order() -> None
 
 async def test_beside_bounds_a_strategy_has_an_interval_that_holds_its_distance() -> None:
     entries = [Entry("weighted", lambda n, cap, v: BestOfN(v, n, "vote")), Entry("vote", vote, uses_verifier=False)]
-    settings = {"qualities": (GOOD,), "budgets": (2, 4), "cap": 8, "problems": 6}
-    exact = await measure(entries, **settings)  # type: ignore[arg-type]
-    bounded = await measure(entries, bounded=True, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"qualities": (GOOD,), "budgets": (2, 4), "cap": 8, "problems": 6}
+    exact = await measure(entries, **settings)
+    bounded = await measure(entries, bounded=True, **settings)
     assert (exact.bounded, bounded.bounded) == (False, True)
     for solved, held in zip(exact.rows[1].cells, bounded.rows[1].cells, strict=True):
         assert held.accuracy == approx(solved.accuracy)  # the vote is known exactly in both
@@ -296,7 +297,7 @@ async def test_beside_bounds_a_strategy_has_an_interval_that_holds_its_distance(
     assert cell.closed is not None
     assert cell.closed_least is not None
     assert cell.closed_least < cell.closed
-    large = await measure(entries, strata=strata_of(6), **settings)  # type: ignore[arg-type]
+    large = await measure(entries, strata=strata_of(6), **settings)
     assert large.bounded
     assert all(0 < c.slack < 0.03 for row in large.rows for c in row.cells)
 

@@ -19,6 +19,7 @@ from thence.core.search import Result, Search, Strategy
 from thence.core.solve import solve
 from thence.core.tree import Kind, Node
 from thence.prompts.styles import Bare
+from thence.recipes.laws_of_search import SureAtTheEnd
 from thence.strategies.beam import Beam
 from thence.strategies.entropy_branching import EntropyBranching
 from thence.strategies.lookahead import Lookahead
@@ -163,24 +164,6 @@ async def clouds(world: World, filtering: ParticleFiltering, runs: int) -> list[
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class EndsRight:
-    """Exact where a path has ended, and blurred (in log-odds) before."""
-
-    world: World
-    noise: float
-    needs: frozenset[Ability] = frozenset()
-
-    @property
-    def name(self) -> str:
-        return f"ends-right-{self.noise}"
-
-    async def score(self, search: Search, nodes: Sequence[Node]) -> list[Score]:
-        blurred = await self.world.verifier(EXACT, noise=self.noise, logit=True).score(search, nodes)
-        exact = await self.world.verifier(EXACT).score(search, nodes)
-        return [e if search.ended(n) else b for n, e, b in zip(nodes, exact, blurred, strict=True)]
-
-
 @pytest.mark.parametrize("resample", ["systematic", "multinomial"])
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 async def test_the_evidence_is_an_unbiased_estimate_of_the_chance_of_a_right_answer(
@@ -189,7 +172,8 @@ async def test_the_evidence_is_an_unbiased_estimate_of_the_chance_of_a_right_ans
     """Ratios telescope to the value of the ended path, so their evidence has the mean P(right), whatever the verifier
     says in between (here: exact, or blurred before the end)."""
     world = Branches(depth=3, branching=3, right_share=0.3, size=4)
-    filtering = ParticleFiltering(EndsRight(world, noise), 6, weight="ratio", resample=resample)
+    judge = SureAtTheEnd(world.verifier(EXACT, noise=noise, logit=True), world.verifier(EXACT))
+    filtering = ParticleFiltering(judge, 6, weight="ratio", resample=resample)
     spread = 0
     for problem, made in zip(world.problems(), await clouds(world, filtering, 60), strict=True):
         values = [cloud.evidence for cloud, _ in made]

@@ -625,8 +625,9 @@ class Search:
         path and never part of it. Charged; the path goes on as if it had not been asked."""
         found: Found | None = None
         self._aside.pop(node.index, None)
-        self.cover(POLICY, node, self.generator(POLICY).tokens(self.context(node)))
-        context = self.context(node).then(Segment(followup.text))
+        context = self.context(node)
+        self.cover(POLICY, node, self.generator(POLICY).tokens(context))
+        context = context.then(Segment(followup.text))
         sampling = replace(
             self.sampling.greedy(),
             max_tokens=followup.max_tokens,

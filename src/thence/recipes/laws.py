@@ -270,8 +270,7 @@ async def checking(bench: Bench) -> Rows:
                 state = chain.state(steps)
                 none = (1.0 - chain.state_value(len(steps), state)) ** rollouts  # no rollout comes right
                 label_error = none if state is State.ON_TRACK else 1.0 - none
-                both = label_error * judge_error
-                kept.append((label.number is not None, both + (1.0 - label_error) * (1.0 - judge_error)))
+                kept.append((label.number is not None, laws.consensus_kept(label_error, judge_error)))
                 if label.number is not None:
                     is_wrong = (label.number > 0) != (state is State.ON_TRACK)
                     wrong.append((is_wrong, laws.consensus_error(label_error, judge_error)))

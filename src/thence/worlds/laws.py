@@ -167,13 +167,17 @@ def found_first_error(values: Sequence[float], rollouts: int) -> dict[int, float
     return {step: p for step, p in law.items() if p > 0}
 
 
+def consensus_kept(label_error: float, judge_error: float) -> float:
+    """The share of labels that a judge with independent errors agrees with: eta e + (1-eta)(1-e)."""
+    return label_error * judge_error + (1.0 - label_error) * (1.0 - judge_error)
+
+
 def consensus_error(label_error: float, judge_error: float) -> float:
     """The error of labels that a judge with independent errors agrees with: eta e / (eta e + (1-eta)(1-e)).
 
     The consensus filter of arXiv:2501.07301.
     """
-    both = label_error * judge_error
-    return both / (both + (1.0 - label_error) * (1.0 - judge_error))
+    return label_error * judge_error / consensus_kept(label_error, judge_error)
 
 
 # --- filters, critics and revisions ---------------------------------------------------------------------------------
@@ -279,6 +283,7 @@ __all__ = [
     "binomial",
     "chains_fail",
     "consensus_error",
+    "consensus_kept",
     "coverage",
     "critics_majority",
     "esc_draws",
