@@ -20,6 +20,7 @@ from thence.core.search import Search, Verifier
 from thence.core.tree import Node
 from thence.strategies.beam import Beam
 from thence.strategies.best_first import BestFirst
+from thence.strategies.critic_guided import CriticGuided
 from thence.strategies.dvts import DiverseTreeSearch
 from thence.strategies.entropy_branching import EntropyBranching
 from thence.strategies.lookahead import Lookahead
@@ -38,6 +39,7 @@ from .law_rows import Bench, Rows, Watch, chances, covered, mean, right
 MODES: tuple[Literal["rollouts", "moves"], ...] = ("rollouts", "moves")
 ORDERS: tuple[Literal["depth", "best"], ...] = ("depth", "best")
 RESAMPLING: tuple[Literal["systematic", "multinomial"], ...] = ("systematic", "multinomial")
+REMARKS: tuple[Literal["off", "random"], ...] = ("off", "random")
 WHERE: tuple[tuple[Literal["entropy", "uniform"], float], ...] = (("entropy", 0.75), ("uniform", 0.5))
 BEST = Meaning.STEP_CORRECT  # in Branches: whether a right leaf can still be reached, V*
 
@@ -53,6 +55,11 @@ async def beams(bench: Bench) -> Rows:
     made = await bench.results(trees, Beam(trees.verifier(), n=4, width=4, select="max"))
     expected = [trees.planned(p, width=4) for p in trees.problems()]
     yield chances("one step, exact values: V^max,4", "branches", "2309.17179", right(trees, made), expected)
+    for critic in REMARKS:  # this world reads no remarks: a remark is worth a plain draw
+        guided = CriticGuided(trees.verifier(BEST), expansions=1, actions=2, retries=2, critic=critic)
+        made = await bench.results(trees, guided)
+        law = f"2 draws, 2 retries, critic {critic}: V^max,4"
+        yield chances(law, "branches", "", right(trees, made), expected)
     deep = Branches(depth=3, branching=3, right_share=0.12, size=bench.size(200))
     walks = [deep.walked(p, width=2) for p in deep.problems()]
     made = await bench.results(deep, DiverseTreeSearch(deep.verifier(), n=2, width=2))
