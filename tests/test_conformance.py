@@ -37,6 +37,8 @@ GRIDS = {
     ],
     "best-first": ["best-first(expansions=6,actions=2,verifier={logprob,agreement},order={best,depth,breadth})"],
     "self-refine": ["self-refine(rounds=2,stop={critic,never})", "self-refine(critic=off)"],
+    "knockout": ["knockout(n=4)"],
+    "swiss": ["swiss(n=4,rounds=2,orders=1)"],
     "revisions": [
         "revisions(chains=2,length=3)",
         "revisions(chains=2,length=3,verifier=logprob,choose={hierarchical,flat})",

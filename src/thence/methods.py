@@ -172,6 +172,19 @@ METHODS: tuple[Method, ...] = (
     ),
     _row(
         "strategy",
+        "knockout",
+        "strategies.knockout:Knockout",
+        "samples compared two at a time by --role judge until one is left",
+        "2306.05685",
+    ),
+    _row(
+        "strategy",
+        "swiss",
+        "strategies.swiss:Swiss",
+        "samples compared by --role judge in rounds of equal points",
+    ),
+    _row(
+        "strategy",
         "revisions",
         "strategies.revisions:Revisions",
         "chains of revised solutions; the best of each chain, then of all",
@@ -259,6 +272,7 @@ METHODS: tuple[Method, ...] = (
         "another verifier mixed with the policy's probability of each step",
         "2305.00633",
     ),
+    _row("verifier", "rubric", "verifiers.rubric:load", "rubric(file=PATH), weighted criteria judged by --role judge"),
     _row("verifier", "judge", "verifiers.judge:Judge", "judge:NAME@URL, a model asked for a number"),
     _row(
         "verifier", "p-true", "verifiers.asking:PTrue", "P(Yes), asked of the policy or p-true:NAME@URL", "2207.05221"
@@ -320,6 +334,13 @@ METHODS: tuple[Method, ...] = (
         "2406.06592",
     ),
     _row("task", "wordproblems", "tasks.wordproblems_task:WordProblemsTask", "built-in word problems of known truth"),
+    _row(
+        "task",
+        "perturbed",
+        "tasks.perturbed:Perturbed",
+        "templates with names, numbers, sentences changed, paired with originals; file=PATH for published ones",
+        "2410.05229",
+    ),
     _row("task", "gsm8k", "tasks.gsm8k:Gsm8k", "grade-school mathematics; file=PATH or the hub", "2110.14168"),
     _row(
         "task",
@@ -338,14 +359,80 @@ METHODS: tuple[Method, ...] = (
     _row(
         "task", "labels", "tasks.labelled:LabelledSteps", "given solutions with labelled steps: a label file; file=PATH"
     ),
+    _row(
+        "task",
+        "svamp",
+        "tasks.gsm_variants:Svamp",
+        "small changes of one-step problems; file=PATH or the hub",
+        "2103.07191",
+    ),
+    _row(
+        "task", "gsm-hard", "tasks.gsm_variants:GsmHard", "GSM8K with large numbers; file=PATH or the hub", "2211.10435"
+    ),
+    _row(
+        "task", "game24", "tasks.number_games:Game24", "24 of four numbers, exact; file=PATH or the hub", "2305.10601"
+    ),
+    _row(
+        "task",
+        "countdown",
+        "tasks.number_games:Countdown",
+        "a target of given numbers, exact; drawn, file= or hub=",
+        "2404.03683",
+    ),
+    _row(
+        "task", "last-letters", "tasks.word_families:LastLetters", "last letters of names=N names, joined", "2201.11903"
+    ),
+    _row("task", "apples", "tasks.word_families:Apples", "built-in one- and two-step problems in MultiArith's style"),
+    _row("task", "choice", "tasks.choice:Choice", "multiple choice from file= or hub=; shuffle=SEED"),
+    _row(
+        "task",
+        "processbench",
+        "tasks.processbench:ProcessBench",
+        "given solutions, first wrong step by experts; file=PATH or the hub",
+        "2412.06559",
+    ),
+    _row(
+        "task",
+        "prm800k",
+        "tasks.prm800k:Prm800k",
+        "given MATH solutions, PRM800K's test split; file=PATH or the hub",
+        "2305.20050",
+    ),
+    _row(
+        "task",
+        "arc",
+        "tasks.arc.task:Arc",
+        "ARC-AGI: find the rule, draw the grid; file=PATH or a folder, version=1|2",
+        "1911.01547",
+    ),
+    _row("task", "math", "tasks.mathematics:Math", "competition problems; file=PATH or the hub", "2103.03874"),
+    _row("task", "math500", "tasks.mathematics:Math500", "500 of MATH's test; file=PATH or the hub", "2305.20050"),
+    _row("task", "aime", "tasks.mathematics:Aime", "30 problems a year, whole numbers; file=PATH or the hub"),
+    _row("task", "finqa", "tasks.finqa:FinQA", "arithmetic on tables of financial reports; file=PATH", "2109.00122"),
+    _row("task", "tat-qa", "tasks.tat_qa:TatQA", "arithmetic on tables and text; file=PATH or the hub", "2105.07624"),
+    _row(
+        "task",
+        "reasoning-gym",
+        "tasks.reasoning_gym:ReasoningGym",
+        "104 procedural tasks, full scores only; name=",
+        "2505.24760",
+    ),
     _row("task", "jsonl", "tasks.jsonl:Jsonl", "your own file; columns named by question=, answer=, id="),
     _row("model", "acorn", "generators.local:load_local", "the embedded model"),
     _row("model", "hf", "generators.local:load_local", "hf:NAME_OR_PATH, any causal model in process"),
     _row("model", "openai", "generators.openai:OpenAIGenerator", "openai:NAME@URL, any OpenAI-compatible server"),
     _row("model", "replay", "generators.replay:ReplayGenerator", "replay:FILE, recorded samples"),
+    _row("model", "arc-dsl", "tasks.arc.models:dsl", "no language model: a search of short programs for arc"),
+    _row(
+        "model",
+        "arc-memoriser",
+        "tasks.arc.models:memoriser",
+        "no language model: recalls the pairs of file=PATH for arc",
+    ),
 )
 ACORN = Path(__file__).parent / "acorn"
 TABLES = (".jsonl", ".json", ".csv", ".gz")
+PROGRAMS = ("arc-dsl", "arc-memoriser")  # models without weights or servers: name(key=value, …)
 LEARNED = ("prm", "orm", "value", "head", "dpo", "simpo", "genrm", "minos")
 
 
@@ -693,8 +780,11 @@ class ModelOptions:
 def model(text: str, options: ModelOptions | None = None) -> Generator:
     """``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL``, ``replay:FILE#source=NAME``."""
     o = options or ModelOptions()
-    kind, _, rest = text.partition(":")
     rows = named("model")
+    if text.partition("(")[0].strip() in PROGRAMS:
+        program = one(text, "model")
+        return cast(Generator, build(_import(rows[program.name].where), program))
+    kind, _, rest = text.partition(":")
     if kind not in rows:
         hint = f"; for a local checkpoint write hf:{text}" if "/" in text or Path(text).exists() else ""
         raise UsageError(near(kind, list(rows), "model") + hint)

@@ -74,10 +74,13 @@ async def test_the_best_value_is_picked_and_no_answer_only_if_nobody_has_one() -
     assert (await pick(search, [], [])).node is None
 
 
-async def test_equal_values_are_decided_between_answers_not_between_samples() -> None:
-    """Nine samples say 1 and one says 2, all with the same value: each answer wins half of the seeds."""
+async def test_of_equal_values_the_answer_that_more_samples_give_is_picked_and_then_the_seed_decides() -> None:
+    """So a verifier that cannot tell samples apart leaves a majority vote."""
     winners = []
     for seed in range(300):
-        search, nodes = await drawn(*[1] * 9, 2, seed=seed)
-        winners.append((await pick(search, nodes, [0.5] * 10)).answer)
-    assert abs(winners.count("2") - 150) < 4 * 8.7
+        search, nodes = await drawn(1, 1, 1, 2, 3, 3, seed=seed)
+        assert (await pick(search, nodes, [0.5] * 6)).answer == "1"
+        assert (await pick(search, nodes, [0.5, 0.5, 0.4, 0.4, 0.5, 0.5 - 1e-14])).answer in ("1", "3")
+        winners.append((await pick(search, nodes, [0.4, 0.4, 0.9, 0.9, 0.9, 0.1])).answer)  # 1, 2 and 3 once each
+    for answer in ("1", "2", "3"):
+        assert abs(winners.count(answer) - 100) < 4 * 8.2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from thence.cli.page import page
 from thence.core.completion import Completion, Finish
 from thence.core.scores import Score
 from thence.core.tree import Found, Kind, Node, Tree
+from thence.evals.tree_page import page
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://x onerror=y>\x1b[31m"
 

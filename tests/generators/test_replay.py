@@ -285,3 +285,21 @@ async def test_game_of_24() -> None:
     drawn = await texts(generator, "900", 100, "4 5 6 10")
     assert drawn[0].startswith("Steps:")
     assert len(drawn) == 100
+
+
+async def test_lm_eval_samples_are_read_once_though_each_filter_repeats_them(tmp_path: Path) -> None:
+    lines = [
+        {
+            "doc_id": i,
+            "doc": {"question": question, "answer": "#### 2", "solution": "not this"},
+            "target": "#### 2",
+            "resps": [[f"text {i}", f"more {i}"]],
+            "filtered_resps": [["2"]],
+            "filter": name,
+        }
+        for name in ("strict-match", "flexible-extract")
+        for i, question in enumerate(("One?", "Two?"))
+    ]
+    generator = ReplayGenerator(write(tmp_path / "samples.jsonl", lines))
+    assert generator.available(Problem("1", "Two?")) == 2
+    assert sorted(await texts(generator, "x", 2, "Question: Two?")) == ["more 1", "text 1"]

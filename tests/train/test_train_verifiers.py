@@ -15,13 +15,14 @@ from labelled import record
 from thence.core.card import HEAD, HERE, VerifierCard, VerifierKind
 from thence.core.errors import DataError, ModelError, UsageError
 from thence.core.labels import Label, Labelled
+from thence.core.ranks import auroc
 from thence.core.scores import Aggregate, Meaning
 from thence.nets.checkpoint import weights_hash
 from thence.nets.verifier import load_verifier
 from thence.train import examples as ex
 from thence.train.config import VerifierConfig
 from thence.train.fit import FitConfig
-from thence.train.measures import auroc, auroc_within, best_threshold, calibration_error, first_error_scores
+from thence.train.measures import auroc_within, best_threshold, calibration_error, first_error_scores
 from thence.train.verifiers import Report, train_verifier
 from thence.verifiers.formats import FORMATS
 from tiny_models import WORDS, save_tiny, word_tokenizer

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from thence import api
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
-from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, compare_header
+from thence.core.protocols import Task
+from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, Row, compare_header
 from thence.evals.compare import compare as run_comparison
+from thence.evals.estimate import Price
+from thence.evals.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
-from thence.stores.sqlite import RunFile, RunView
+from thence.stores.sqlite import Cell, RunFile, RunView
 
+from .compare_extras import (
+    clustered_document,
+    cost_document,
+    flops_document,
+    seeds_of,
+    selected,
+    show_clusters,
+    show_cost,
+    show_flops,
+    show_seeds,
+    show_selected,
+    show_tokens_front,
+    show_traces,
+    sizes_of,
+    traced,
+)
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
@@ -38,6 +57,9 @@ def compare(
     reuse: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     price: str | None = None,
+    flops: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    select_on: Literal["dev"] | None = None,
+    cluster: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     models: ModelFlags = ModelFlags(),
@@ -74,6 +96,14 @@ def compare(
         Print what it would cost, and run nothing.
     price
         Money per million tokens: input,output or input,output,cached.
+    flops
+        Parameters: 7b or, with the verifier's, 7b,1.5b; of an arm's own model MODEL=14b. Adds FLOPs per problem, and
+        sets small models with search against larger ones at equal total cost.
+    select_on
+        dev: choose the best arm on one half of the problems (by their hashes) and report it on the other.
+    cluster
+        A regular expression whose match in a problem's id names its cluster (template, text, topic): adds intervals
+        and differences that hold where problems of a cluster resemble each other.
     json
         Print one JSON object.
     quiet
@@ -87,7 +117,9 @@ def compare(
     made, generator, model = api.make_arms([*arms, *grid], prompt, chosen, models.model, options, sampling.given())
     run_sync(api.checked_arms(made, generator, model))
     tell_verifiers(arm.strategy for arm in made)
+    prices = None if price is None else Price.parse(price)
     cells = Grid(tuple(made), seed_list, budgets, model)
+    sizes = sizes_of(flops, dict(zip(cells.labels, (arm.model or model for arm in made), strict=True))) if flops else {}
     if dry_run:
         from .dry import show_estimate
 
@@ -127,12 +159,44 @@ def compare(
                 stopper=stopper,
             )
         )
+        store.flush()
+        traces = [(row, _traced(chosen, path, row, cells)) for row in result.rows]
+    chosen_arm = selected(result) if select_on else None
+    costs = flops_document(result, sizes) if sizes else None
+    money = cost_document(result, lambda row, charged: prices.of(charged)) if prices else None
+    by_cluster = clustered_document(result, cluster) if cluster is not None else None
+    over = [(row.arm, spread) for row in result.rows if (spread := seeds_of(row)) is not None]
     if json:
-        print_json(result.document())
+        document = result.document()
+        for shown, (_, found) in zip(document["arms"], traces, strict=True):
+            shown["trace_error"] = None if found is None else found.document()
+        document |= {} if costs is None else {"flops": costs}
+        document |= {} if money is None else {"money": money}
+        document |= {} if by_cluster is None else {"clusters": by_cluster}
+        document |= {"over_seeds": [{"arm": arm, **asdict(spread)} for arm, spread in over]} if over else {}
+        document |= {} if chosen_arm is None else {"selection": asdict(chosen_arm)}
+        print_json(document)
     else:
         show_comparison(result)
+        show_traces([(row.arm, found) for row, found in traces if found is not None])
+        show_seeds(over)
+        if by_cluster is not None:
+            show_clusters(by_cluster)
+        show_tokens_front(result)
+        if costs is not None:
+            show_flops(costs)
+        if money is not None:
+            show_cost(money, "money", "money per problem, at the given price of charged tokens")
+        if chosen_arm is not None:
+            show_selected(chosen_arm, result.baseline)
     _draw(result, plot or path.with_suffix(".png"), wanted=plot is not None)
     return 1 if result.incomplete else 0
+
+
+def _traced(task: Task, path: Path, row: Row, grid: Grid) -> TraceError | None:
+    key = grid.keys[grid.labels.index(row.arm)]
+    cells = [Cell(key, report.seed, row.budget) for report in row.reports]
+    return traced(task, path, cells, [report.records for report in row.reports])
 
 
 def _numbers(text: str) -> tuple[int, ...]:

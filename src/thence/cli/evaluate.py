@@ -16,11 +16,13 @@ from thence.core.run import Stopper
 from thence.evals.allocate import SharedVote, allocate
 from thence.evals.evaluate import Arm, Report, again, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
+from thence.evals.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
-from thence.stores.sqlite import RunFile, RunView
+from thence.stores.sqlite import Cell, RunFile, RunView
 from thence.tasks.first_error import FirstErrorTask
 
+from .compare_extras import trace_text, traced
 from .first_error import first_error
 from .options import ModelFlags, SamplingFlags, TaskFlags
 from .present import accuracy_text, err, number, out, plain, print_json, table
@@ -185,7 +187,9 @@ def evaluate(
             )
 
         report = with_signals(measured)
-    show_report(report, json=json, price=price)
+        cell = Cell("", seed, None if bidder is not None else tokens)
+        traces = traced(chosen, path, [cell], [report.records])
+    show_report(report, json=json, price=price, traces=traces)
     return 1 if report.incomplete else 0
 
 
@@ -211,9 +215,11 @@ def _from_header(path: Path) -> tuple[Any, ...]:
     )
 
 
-def show_report(report: Report, *, json: bool, price: str | None = None) -> None:
+def show_report(report: Report, *, json: bool, price: str | None = None, traces: TraceError | None = None) -> None:
     """The table at the end, or the JSON object of the contract."""
     document = report.document()
+    if traces is not None:
+        document["trace_error"] = traces.document()
     if price is not None:
         from thence.evals.estimate import Price
 
@@ -227,6 +233,8 @@ def show_report(report: Report, *, json: bool, price: str | None = None) -> None
     if report.accuracy is None:
         out.print(plain(report.statement or "no problem was graded", "yellow"))
     rows = _rows(document, report)
+    if traces is not None:
+        rows.insert(2, ["right answers with a wrong step [95 %]", trace_text(traces)])
     out.print(table("", ["metric", "value"], rows, right=(1,)))
     for problem, why in report.ungradable[:3]:
         out.print(plain(f"ungradable reference {problem}: {why}", "yellow"))

@@ -1,4 +1,4 @@
-"""``thence methods | prompts | grade | env``: what there is."""
+"""``thence methods | prompts | env``: what there is."""
 
 from __future__ import annotations
 
@@ -105,36 +105,6 @@ def _show_context(context: Context) -> None:
     if context.reply:
         out.print(plain("[assistant, begun]", "dim"))
         out.print(plain("".join(s.text for s in context.reply)))
-
-
-def grade(
-    gold: str,
-    text: str,
-    *,
-    kind: Literal["completion", "answer"] = "completion",
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """Grade one text against a reference answer.
-
-    Parameters
-    ----------
-    gold
-        The reference answer.
-    text
-        A whole reply, or with --kind answer the answer alone.
-    kind
-        Whether an answer has to be found in the text first.
-    json
-        Print one JSON object.
-    """
-    from thence.grading.grade import grade as grade_text
-
-    made = grade_text(gold, text, kind=kind)
-    if json:
-        print_json({"verdict": str(made.verdict), "answer": made.answer, "reason": made.reason})
-    else:
-        out.print(plain(f"{made.verdict}  answer {made.answer!r}  {made.reason}".rstrip()))
-    return 0 if made.correct else 1
 
 
 PACKAGES = {

@@ -128,7 +128,7 @@ def show(
         raise UsageError("--html writes one problem's tree; say which with --problem ID")
     path = run if run is not None else last_run()
     with RunView(path) as view:
-        cells = [c for c in view.cells() if _wanted(c, arm, seed, budget)]
+        cells = [c for c in view.cells() if wanted(c, arm, seed, budget)]
         if not cells:
             raise StoreError(f"{path} holds no result{' for this arm' if arm or seed is not None else ''} yet")
         if problem is not None:
@@ -137,7 +137,8 @@ def show(
             _show_run(view, cells, limit, json)
 
 
-def _wanted(cell: Cell, arm: str | None, seed: int | None, budget: str | None) -> bool:
+def wanted(cell: Cell, arm: str | None, seed: int | None, budget: str | None) -> bool:
+    """Whether a cell is one of those asked for by ``--arm``, ``--seed`` and ``--budget``."""
     from thence.api import tokens
 
     return (
@@ -217,7 +218,7 @@ def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool, ht
 
 
 def _write_page(path: Path, view: RunView, cell: Cell, problem: str, record: dict[str, Any]) -> None:
-    from .page import page
+    from thence.evals.tree_page import page
 
     facts = {
         "question": str(record.get("question") or ""),
@@ -239,22 +240,38 @@ def export(
     output: Annotated[Path, Parameter(alias="-o")],
     samples: Annotated[bool, Parameter(negative="")] = False,
     trees: Annotated[bool, Parameter(negative="")] = False,
+    texts: Annotated[bool, Parameter(negative="")] = False,
+    task: str | None = None,
 ) -> None:
-    """Write a run as JSONL or Parquet, by the output's suffix.
+    """Write a run as JSONL, Parquet or an inspect log, by the output's suffix.
 
     Parameters
     ----------
     run
         A run file; default: the last one.
     output
-        OUT.jsonl or OUT.parquet.
+        OUT.jsonl, OUT.parquet, or OUT.json: a log for inspect_ai, one per strategy and budget.
     samples
         Also every sample.
     trees
         Also every tree.
+    texts
+        Also question, reference and chosen text of each result (an inspect log always has them).
+    task
+        The task to take these from; default: the run's own.
     """
+    from thence import methods
     from thence.stores.export import export as write
+    from thence.stores.inspect_log import write_inspect
 
     with RunView(run if run is not None else last_run()) as view:
-        for path in write(view, output, samples=samples, trees=trees):
+        inspect = output.suffix.lower() == ".json"
+        if inspect and (samples or trees):
+            raise UsageError("an inspect log has no place for --samples and --trees; write OUT.jsonl or OUT.parquet")
+        made = methods.task(task or str(view.header["task"])) if inspect or texts or task is not None else None
+        if inspect and made is not None:
+            written = write_inspect(view, output, made)
+        else:
+            written = write(view, output, samples=samples, trees=trees, task=made)
+        for path in written:
             out.print(plain(str(path)))

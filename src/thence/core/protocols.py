@@ -147,6 +147,16 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesReferences(Protocol):
+    """A task that can show a problem's reference: for grading again with another grader, and for other tools' files.
+    No strategy ever holds a task."""
+
+    def reference(self, problem: Problem) -> str | None:
+        """The reference as the task's file has it; None where a problem has none."""
+        ...
+
+
 class SamplePool(Protocol):
     """Finished samples by identity: what is in it is never paid for twice."""
 

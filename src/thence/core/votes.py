@@ -19,7 +19,12 @@ CLOSE = 1e-12
 def tied_best(search: Search, weights: dict[str, float]) -> str:
     """The key with the largest weight; among equals (to a relative 1e-12) one chosen by seed."""
     top = max(weights.values())
-    return search.tie([k for k, w in weights.items() if w >= top - CLOSE * abs(top)])
+    return search.tie([k for k, w in weights.items() if _close(w, top)])
+
+
+def _close(value: float, top: float) -> bool:
+    """Whether ``value`` equals the largest one, up to rounding."""
+    return value >= top - CLOSE * abs(top)
 
 
 def elect(
@@ -47,9 +52,10 @@ def elect(
 
 
 async def pick(search: Search, nodes: Sequence[Node], values: Sequence[float], notes: Sequence[str] = ()) -> Result:
-    """The node with the largest value; equal ones are decided between their answers by seed, then by seed order.
+    """The node with the largest value; of equal ones, an answer that more of them give, then by seed and seed order.
 
-    Nodes without an answer are chosen only if no node has one.
+    So a verifier that cannot tell samples apart leaves a majority vote, not a draw between distinct answers (papers do
+    not say how they break ties). Nodes without an answer are chosen only if no node has one.
     """
     if not nodes:
         return search.result(None, confidence=None, notes=notes)
@@ -61,7 +67,8 @@ async def pick(search: Search, nodes: Sequence[Node], values: Sequence[float], n
     if not keyed:
         return search.result(nodes[0], notes=notes)
     best = {key: max(value for value, _ in group) for key, group in keyed.items()}
-    winner = tied_best(search, best)
+    top = max(best.values())
+    winner = tied_best(search, {key: float(sum(_close(value, top) for value, _ in keyed[key])) for key in keyed})
     node = next(node for value, node in keyed[winner] if value == best[winner])
     votes = [Vote(_first_answer(group), len(group), best[key]) for key, group in keyed.items()]
     votes.sort(key=lambda v: -v.weight)

@@ -187,7 +187,8 @@ async def compare(
             stopper=stopper,
         )
         reports.setdefault((budget, i), []).append(report)
-    made = conclude(grid, reports, base)
+    named = [Named(label, arm.name, arm.prompt_name) for label, arm in zip(grid.labels, grid.arms, strict=True)]
+    made = conclude(named, reports, base, seeds=grid.seeds, budgets=grid.budgets)
     models = dict.fromkeys(arm.model or model or generator.identity for arm in grid.arms)
     made.task, made.model = task.spec, ", ".join(map(short_model, models))
     made.run = str(store.path) if store is not None else None
@@ -224,17 +225,37 @@ def baseline_index(grid: Grid, name: str | None) -> int:
 Values = dict[str, dict[int, float]]  # problem -> seed -> 1 right, 0 wrong
 
 
-def conclude(grid: Grid, reports: Mapping[tuple[int | None, int], Sequence[Report]], base: int) -> Comparison:
-    """Rows and differences from the reports of all cells, by (budget, arm index), one report per seed."""
-    made = Comparison("", "", grid.labels[base], list(grid.seeds))
-    for budget in grid.budgets:
-        for i, arm in enumerate(grid.arms):
-            made.rows.append(_row(grid.labels[i], arm, budget, reports[budget, i]))
-        baseline = reports[budget, base]
-        for i in range(len(grid.arms)):
-            if i != base:
-                names = grid.labels[i], grid.labels[base]
-                made.differences.append(_difference(*names, budget, baseline, reports[budget, i]))
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An arm as tables show it."""
+
+    label: str
+    strategy: str
+    prompt: str
+
+
+def conclude(
+    arms: Sequence[Named],
+    reports: Mapping[tuple[int | None, int], Sequence[Report]],
+    base: int,
+    *,
+    seeds: Sequence[int],
+    budgets: Sequence[int | None],
+) -> Comparison:
+    """Rows and differences from the reports of all cells, by (budget, arm index), one report per seed.
+
+    A cell without reports has no row; an arm is compared with the baseline where both have the same budget.
+    """
+    made = Comparison("", "", arms[base].label, list(seeds))
+    for budget in budgets:
+        there = [i for i in range(len(arms)) if reports.get((budget, i))]
+        made.rows += [_row(arms[i], budget, reports[budget, i]) for i in there]
+        if base in there:
+            made.differences += [
+                _difference(arms[i].label, arms[base].label, budget, reports[budget, base], reports[budget, i])
+                for i in there
+                if i != base
+            ]
     made.differences = _corrected(made.differences)
     made.failed = sum(row.failed for row in made.rows)
     made.incomplete = made.failed > 0
@@ -243,7 +264,7 @@ def conclude(grid: Grid, reports: Mapping[tuple[int | None, int], Sequence[Repor
     return made
 
 
-def _row(label: str, arm: Arm, budget: int | None, reports: Sequence[Report]) -> Row:
+def _row(arm: Named, budget: int | None, reports: Sequence[Report]) -> Row:
     values = _values(reports)
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
@@ -253,9 +274,9 @@ def _row(label: str, arm: Arm, budget: int | None, reports: Sequence[Report]) ->
     total = known_total([Charged(**r["charged"]).total for r in records])
     agreements = [report.agreement for report in reports if report.agreement is not None]
     return Row(
-        label,
-        arm.name,
-        arm.prompt_name,
+        arm.label,
+        arm.strategy,
+        arm.prompt,
         budget,
         len(values) or max((report.n for report in reports), default=0),
         accuracy,

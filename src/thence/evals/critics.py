@@ -286,10 +286,10 @@ def rate(drawn: Sequence[Solution], credit: Verdicts) -> Rate:
     outcomes: defaultdict[str, list[float]] = defaultdict(list)
     for s in drawn:
         outcomes[s.problem] += [credit(s)] * s.draws
-    return _clustered(list(outcomes.values()))
+    return clustered(list(outcomes.values()))
 
 
-def _clustered(groups: Sequence[Sequence[float]]) -> Rate:
+def clustered(groups: Sequence[Sequence[float]]) -> Rate:
     """The mean r over all values, and Wilson's interval for the effective sample size r (1 - r) / V, where V is the
     variance of a ratio of sums over groups, sum_g (sum_g - r n_g)^2 / n^2; the number of groups where that is 0."""
     n = sum(map(len, groups))
@@ -322,7 +322,7 @@ def _ahead(drawn: Sequence[Solution], score: Verdicts) -> Rate:
         if pairs:
             won = sum(n * (1.0 if gap > 0 else 0.5 if gap == 0 else 0.0) for gap, n in pairs)
             shares.append([won / sum(n for _, n in pairs)])
-    return _clustered(shares)
+    return clustered(shares)
 
 
 def document(rows: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -337,6 +337,7 @@ __all__ = [
     "Panel",
     "Rate",
     "Solution",
+    "clustered",
     "criticise",
     "document",
     "matrix",

@@ -35,6 +35,7 @@ from thence.core.completion import Failure, Sampling
 from thence.core.errors import CallFailed, ModelError, UsageError
 from thence.core.problem import Problem
 from thence.core.protocols import Generator
+from thence.core.ranks import auroc
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.scores import Meaning, Score
 from thence.core.search import Search, Verifier
@@ -48,6 +49,7 @@ from thence.tasks.first_error import FirstErrorTask, Given, said
 from .evaluate import Progress, chosen_problems, model_document
 from .metrics import Interval, wilson
 from .records import Record
+from .selection import is_development
 
 DRAWS = 20_000  # of the interval of F1
 NEVER = -math.inf  # the threshold that no score falls to
@@ -119,11 +121,8 @@ def step_auroc(traces: Sequence[Scored]) -> float | None:
     What follows a first wrong step is neither.
     """
     right = [score for t in traces for score in t.steps[: t.first_error]]
-    wrong = np.sort([t.steps[t.first_error] for t in traces if t.first_error is not None])
-    if not right or not len(wrong):
-        return None
-    below = np.searchsorted(wrong, right, "left") + np.searchsorted(wrong, right, "right")
-    return float(below.mean()) / 2 / len(wrong)
+    wrong = [t.steps[t.first_error] for t in traces if t.first_error is not None]
+    return auroc([*right, *wrong], [True] * len(right) + [False] * len(wrong))
 
 
 def best_threshold(traces: Sequence[Scored]) -> float:
@@ -147,7 +146,7 @@ def best_threshold(traces: Sequence[Scored]) -> float:
 
 def calibrates(problem: Problem) -> bool:
     """Whether a question serves to choose the threshold; equal questions always fall on the same side."""
-    return int(problem.hash, 16) % 2 == 0
+    return is_development(problem.hash)
 
 
 # --- one trace --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ Every number here has a stated uncertainty or an exact value.
 * **Running accuracy**: a confidence sequence, valid at all times at once (see ``confidence_sequence``).
 * **Paired difference**: on per-problem differences, with McNemar's exact test and Holm's correction over many.
 
-Not covered: calibration, unpaired comparison, models with random effects.
+Other intervals (t, exact, by cluster, over seeds) are in ``intervals``, best-of-k and guesses in ``coverage``,
+confidence in ``calibration``. Not covered: unpaired comparison.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
 """Accuracy against cost: a picture (PNG) and a page (HTML) of a comparison.
 
 Each point is one arm under one budget, with its 95 % interval; arms of one strategy are joined in the order of their
-cost. Labels stand beside their points and are moved until they overlap neither each other nor a point. The page is one
-file with the picture inside and the numbers as a table; everything in it that came from a model, a file or a user is
-escaped, and it loads nothing.
+cost. Labels stand beside their points and are moved until they overlap neither each other nor a point. The page is
+``comparison_page``'s.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import itertools
 import re
@@ -24,10 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from thence.core.clean import one_line
 from thence.core.errors import StoreError
 
-from .compare import Comparison, Difference, Row
+from .compare import Comparison
+from .comparison_page import cut, document, short, title_of
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
@@ -56,7 +53,7 @@ def draw(comparison: Comparison, out: Path) -> list[Path]:
     Without anything to draw (no references, or no token counts) there is only the page with its table.
     """
     drawn = points(comparison)
-    image = picture(drawn, _title(comparison)) if drawn else None
+    image = picture(drawn, title_of(comparison)) if drawn else None
     png, page = out.with_suffix(".png"), out.with_suffix(".html")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +72,7 @@ def points(comparison: Comparison) -> list[Point]:
     for row in comparison.rows:
         if row.accuracy is None or row.interval is None or row.tokens is None:
             continue
-        label = _cut(row.arm, LABEL) + (f" ≤{_short(row.budget)}" if several and row.budget else "")
+        label = cut(row.arm, LABEL) + (f" ≤{short(row.budget)}" if several and row.budget else "")
         family = f"{re.sub(NUMBER, '#', row.strategy)} {row.prompt} {row.budget}"
         made.append(Point(label, family, row.tokens, row.accuracy, *row.interval))
     return made
@@ -97,7 +94,7 @@ def picture(drawn: Sequence[Point], title: str) -> bytes:
         bars = [[100 * (p.accuracy - p.low) for p in mine], [100 * (p.high - p.accuracy) for p in mine]]
         colour, marker = colours[family], MARKERS[i % len(MARKERS)]
         axes.errorbar(x, y, bars, color=colour, marker=marker, markersize=6, linewidth=1.2, capsize=3, zorder=3)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} %"))
     axes.grid(True, color="#dddddd", linewidth=0.6)
@@ -203,139 +200,3 @@ def _overlap(a: Box, b: Box) -> float:
 def _outside(a: Box, frame: Box) -> float:
     """Area of a box that is outside the frame, weighted: a cut label is worse than a crossed one."""
     return 3 * ((a[2] - a[0]) * (a[3] - a[1]) - _overlap(a, frame))
-
-
-def _title(comparison: Comparison) -> str:
-    sizes = sorted({row.n for row in comparison.rows})
-    problems = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
-    return f"{_cut(comparison.task, 50)}, {_cut(comparison.model, 40)}: {problems} problems"
-
-
-def _cut(text: str, width: int) -> str:
-    text = one_line(text)
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _short(value: float | None) -> str:
-    """3 significant digits with k and M."""
-    if value is None:
-        return "∞"
-    for size, unit in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
-# ---------------------------------------------------------------------------------------------------- the page
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.45 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 960px; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-img { width: 100%; max-width: 900px; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-caption { text-align: left; color: #444; padding-bottom: .4rem; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th[scope=row], th.text { text-align: left; font-weight: 500; }
-li { overflow-wrap: anywhere; }
-"""
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-
-def document(comparison: Comparison, image: bytes | None) -> str:
-    """The comparison as one HTML page without scripts or outside parts."""
-    title = html.escape(_title(comparison))
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{title}</h1>",
-        _image(comparison, image) if image is not None else "",
-        f"<p>{html.escape(comparison.statement)}</p>" if comparison.statement else "",
-        _arms_table(comparison.rows),
-        _differences_table(comparison) if comparison.differences else "",
-        *(_flips(d) for d in comparison.differences if d.flips),
-        f"<p>Run file: {html.escape(one_line(comparison.run))}</p>" if comparison.run else "",
-        "</body></html>",
-    ]
-    return "\n".join(part for part in parts if part)
-
-
-def _image(comparison: Comparison, image: bytes) -> str:
-    said = (f"{p.label}: {100 * p.accuracy:.1f} % at {_short(p.tokens)} tokens" for p in points(comparison))
-    described = html.escape(f"Accuracy against charged tokens. {'; '.join(said)}")
-    return f'<img src="data:image/png;base64,{base64.b64encode(image).decode()}" alt="{described}">'
-
-
-def _arms_table(rows: Sequence[Row]) -> str:
-    heads = ("budget", "problems", "accuracy", "95 % interval", "tokens per problem", "unparsed", "truncated", "failed")
-    body = []
-    for r in rows:
-        interval = "" if r.interval is None else f"{100 * r.interval[0]:.1f} to {100 * r.interval[1]:.1f} %"
-        cells = (
-            "none" if r.budget is None else f"{r.budget:,}",
-            f"{r.n:,}",
-            "unknown" if r.accuracy is None else f"{100 * r.accuracy:.1f} %",
-            interval,
-            "unknown" if r.tokens is None else f"{r.tokens:,.0f}",
-            str(r.unparsed),
-            str(r.truncated),
-            str(r.failed),
-        )
-        body.append(_table_row(r.arm, cells))
-    return _table("Every arm: accuracy with its interval, and what it was charged.", ("arm", *heads), body)
-
-
-def _differences_table(comparison: Comparison) -> str:
-    heads = ("arm", "budget", "difference", "95 % interval", "won", "lost", "p (exact)", "p (Holm)")
-    body = []
-    for d in comparison.differences:
-        budget = "none" if d.budget is None else f"{d.budget:,}"
-        differing = "unknown" if d.disagree is None else f"unknown ({100 * d.disagree:.1f} % answers differ)"
-        cells: tuple[str, ...] = (budget, differing, "", "", "", "", "")
-        if d.paired is not None:
-            low, high = d.paired.interval
-            cells = (
-                budget,
-                f"{100 * d.paired.difference:+.1f}",
-                f"{100 * low:+.1f} to {100 * high:+.1f}",
-                str(d.paired.won),
-                str(d.paired.lost),
-                f"{d.paired.p:.3g}",
-                "" if d.paired.holm is None else f"{d.paired.holm:.3g}",
-            )
-        body.append(_table_row(d.arm, cells))
-    caption = f"Paired differences to {one_line(comparison.baseline)} at the same budget, in points."
-    return f"<h2>Differences</h2>{_table(caption, heads, body)}"
-
-
-def _table(caption: str, heads: Sequence[str], rows: Sequence[str]) -> str:
-    kinds = itertools.chain((' class="text"',), itertools.repeat(""))
-    head = "".join(f'<th scope="col"{kind}>{html.escape(h)}</th>' for h, kind in zip(heads, kinds, strict=False))
-    return (
-        f'<div class="wide"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _table_row(name: str, cells: Sequence[str]) -> str:
-    tail = "".join(f"<td>{html.escape(c)}</td>" for c in cells)
-    return f'<tr><th scope="row">{html.escape(one_line(name))}</th>{tail}</tr>'
-
-
-def _flips(d: Difference) -> str:
-    """The problems on which an arm and the baseline differ."""
-    better = [one_line(p) for p, a, b in d.flips if b > a]
-    worse = [one_line(p) for p, a, b in d.flips if b < a]
-    budget = "" if d.budget is None else f", budget {d.budget:,}"
-    head = html.escape(f"Flipped problems: {one_line(d.arm)}{budget} ({len(better)} won, {len(worse)} lost)")
-    lists = "".join(
-        f"<li>{name}: {html.escape(', '.join(problems))}</li>"
-        for name, problems in (("won", better), ("lost", worse))
-        if problems
-    )
-    return f"<details><summary>{head}</summary><ul>{lists}</ul></details>"

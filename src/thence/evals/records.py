@@ -46,7 +46,7 @@ def make_record(task: Task, result: Result, seconds: float) -> tuple[Record, lis
     record = result.record()
     tree: list[dict[str, Any]] = record.pop("tree")
     grade = task.grade(result.problem, result.reply, result.answer) if task.has_references else None
-    samples = [n for n in result.tree if _whole_solution(n)]
+    samples = [n for n in result.tree if whole_solution(n)]
     graded = grade is not None and grade.verdict is not Verdict.UNGRADABLE
     record |= {
         "key": task.reading.key(result.answer) if result.answer is not None else None,
@@ -68,8 +68,7 @@ def draws(task: Task, problem: Problem, nodes: list[Node], *, graded: bool) -> l
     """
     counts: Counter[str | None] = Counter()
     right: Counter[str | None] = Counter()
-    laws = {law for node in nodes for law in node.laws}
-    law = "" if "" in laws else laws.pop() if len(laws) == 1 else None
+    law = counted_law(nodes)
     for node in nodes:
         if node.completion.finish is Finish.BUDGET:
             continue
@@ -84,6 +83,12 @@ def draws(task: Task, problem: Problem, nodes: list[Node], *, graded: bool) -> l
     return [Draws(key, n, right[key]) for key, n in counts.items()]
 
 
+def counted_law(nodes: list[Node]) -> str | None:
+    """The law whose draws count together: the run's own, else the only other one; None where there are several."""
+    laws = {law for node in nodes for law in node.laws}
+    return "" if "" in laws else laws.pop() if len(laws) == 1 else None
+
+
 def sample_answer(reading: Reading, node: Node) -> str | None:
     """The answer of one sample: the one the strategy read, else what stands in its reply. A cut sample has none."""
     if node.found is not None or node.read:
@@ -94,7 +99,7 @@ def sample_answer(reading: Reading, node: Node) -> str | None:
     return None if read is None else read.value
 
 
-def _whole_solution(node: Node) -> bool:
+def whole_solution(node: Node) -> bool:
     """Whether a node is one sample of a whole solution, from the question to its end."""
     return node.kind is Kind.FINISH and node.parent == 0 and node.origin is Origin.SAMPLED and node.role == POLICY
 

@@ -128,13 +128,13 @@ def _accuracy(report: Report, counted: Sequence[Record]) -> None:
     passes = [
         [metrics.pass_at_k(n, sum(d.right for d in ds), k) for k in ks] for n, ds in zip(sizes, all_draws, strict=True)
     ]
-    report.pass_at = dict(zip(ks, _means(passes), strict=True))
+    report.pass_at = dict(zip(ks, column_means(passes), strict=True))
     if max(sizes) > metrics.EXACT_UP_TO:
         report.maj_at_by = f"resampling ({metrics.RESAMPLES} draws per problem, seed 0)"
-    report.maj_at = dict(zip(ks, _means([_vote(ds, ks, max(sizes)) for ds in all_draws]), strict=True))
+    report.maj_at = dict(zip(ks, column_means([vote_of(ds, ks, max(sizes)) for ds in all_draws]), strict=True))
 
 
-def _vote(draws: Sequence[Draws], ks: Sequence[int], largest: int) -> list[float]:
+def vote_of(draws: Sequence[Draws], ks: Sequence[int], largest: int) -> list[float]:
     """maj@k of one problem; an answer class is right when most of its samples are (a grader may read the text)."""
     from . import metrics
 
@@ -146,7 +146,8 @@ def _vote(draws: Sequence[Draws], ks: Sequence[int], largest: int) -> list[float
     return [metrics.resampled_maj_at_k(counts, right, k, silent=silent) for k in ks]
 
 
-def _means(rows: Sequence[Sequence[float]]) -> list[float]:
+def column_means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of every column."""
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 

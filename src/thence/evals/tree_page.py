@@ -10,40 +10,50 @@ from thence.core.completion import Finish
 from thence.core.tree import Kind, Node, Tree
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8883; --good: #1a7f37; --text: CanvasText; }
+:root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.2rem; margin-bottom: .2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .5rem 0 1rem; }
 dt { opacity: .7; } dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-ul { list-style: none; margin: 0; padding-left: 1.2rem; border-left: 1px solid var(--line); }
-body > ul { padding-left: 0; border: 0; }
-li { margin: .3rem 0; }
-summary { cursor: pointer; }
-pre { margin: .2rem 0 .2rem 1.1rem; padding: .4rem .6rem; background: var(--soft); border-radius: .3rem;
+"""
+TREE_STYLE = """
+.tree ul { list-style: none; margin: 0; padding-left: 1.2rem; border-left: 1px solid #8886; }
+.tree > ul { padding-left: 0; border: 0; }
+.tree li { margin: .3rem 0; }
+.tree summary { cursor: pointer; }
+.tree pre { margin: .2rem 0 .2rem 1.1rem; padding: .4rem .6rem; background: #8883; border-radius: .3rem;
   white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, monospace; }
 .facts { opacity: .75; font-size: 13px; }
-.chosen > details > summary { color: var(--good); font-weight: 600; }
-.chosen > details > pre { outline: 2px solid var(--good); }
-.bar { display: inline-block; height: .6em; background: var(--good); border-radius: .2em; margin: 0 .3em; }
+.chosen > details > summary { color: #1a7f37; font-weight: 600; }
+.chosen > details > pre { outline: 2px solid #1a7f37; }
+.bar { display: inline-block; height: .6em; background: #1a7f37; border-radius: .2em; margin: 0 .3em; }
 """
 
 
 def page(tree: Tree, *, title: str, facts: Mapping[str, str], chosen: int | None = None) -> str:
     """The page: ``facts`` above (question, answer, cost), then the tree; the chosen path is open and marked."""
-    on_path = set()
-    if chosen is not None:
-        on_path = {node.index for node in tree.path(tree.nodes[chosen])}
-    below: dict[int, list[Node]] = {}
-    for node in tree.nodes[1:]:
-        below.setdefault(node.parent or 0, []).append(node)
     shown = escape(printable(title))
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(printable(text))}</dd>" for name, text in facts.items())
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{shown}</title>"
         '<meta name=viewport content="width=device-width">'
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<style>{STYLE}</style><h1>{shown}</h1><dl>{rows}</dl>{_list(below, 0, on_path)}</html>\n"
+        f"<style>{STYLE}{TREE_STYLE}</style><h1>{shown}</h1>{fact_list(facts)}{tree_list(tree, chosen)}</html>\n"
     )
+
+
+def fact_list(facts: Mapping[str, str]) -> str:
+    """Names and what they are, as a definition list."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(printable(text))}</dd>" for name, text in facts.items())
+    return f"<dl>{rows}</dl>"
+
+
+def tree_list(tree: Tree, chosen: int | None = None) -> str:
+    """The tree as nested lists; the path to the node ``chosen`` is marked."""
+    on_path = set() if chosen is None else {node.index for node in tree.path(tree.nodes[chosen])}
+    below: dict[int, list[Node]] = {}
+    for node in tree.nodes[1:]:
+        below.setdefault(node.parent or 0, []).append(node)
+    return f"<div class=tree>{_list(below, 0, on_path)}</div>"
 
 
 def _list(below: Mapping[int, list[Node]], at: int, on_path: set[int]) -> str:

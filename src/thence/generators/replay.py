@@ -10,6 +10,9 @@ named after ``#``, separated by ``&``: ``id``, ``question``, ``samples``, ``text
 lead into objects (``text=175b_verification.solution``). ``source=NAME`` keeps the samples whose source is NAME, or
 takes those in the field NAME.
 
+A samples file of lm-evaluation-harness needs no fields: the sample is ``resps``, the question that of ``doc``; of a
+task with several filters only the lines of the first are read, as they repeat the same texts.
+
 A problem is recognised by its question (exact up to white space; where a prompt says more than the question, the
 recorded question in it), else by its id, else by the row number in its id; ``match=question|id|row`` allows one way
 only. Draw i of a problem is the i-th sample of a permutation fixed by the run's seed: without replacement, and asking
@@ -237,7 +240,13 @@ class _Reader:
         """All recorded problems in the order of the file."""
         problems: dict[str, Recorded] = {}
         seen: list[str] = []
+        filters: set[Any] = set()
         for number, (name, row) in enumerate(self._rows(content)):
+            if _by_lm_eval(row) and not (self._wanted.samples or self._wanted.text):
+                filters = filters or {row.get("filter")}
+                if row.get("filter") not in filters:
+                    continue
+                row = {**row["doc"], "id": str(row["doc_id"]), "samples": row["resps"][0]}
             seen = seen or (sorted(row) if isinstance(row, dict) else [])
             question = self._text_of(row, self._wanted.question, QUESTION)
             question = question if isinstance(question, str) else ""
@@ -330,6 +339,13 @@ class _Reader:
         values = [dig(row, named)] if named else [row[name] for name in usual if name in row]
         value = next((v for v in values if v is not None), default)
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _by_lm_eval(row: Any) -> bool:
+    """Whether a row is a line of an lm-eval samples file with generated texts."""
+    if not isinstance(row, dict) or not {"doc_id", "doc", "resps", "filtered_resps"} <= row.keys():
+        return False
+    return isinstance(row["doc"], dict) and isinstance(row["resps"], list) and len(row["resps"]) == 1
 
 
 def dig(row: Mapping[str, Any], path: str) -> Any:

@@ -77,6 +77,12 @@ def limit_memory(limit: int) -> None:
 def make(role: str, how: str) -> Run:
     """What runs a job: ``role`` is ``extract`` or ``grade``, ``how`` starts with regex:, json: or call:."""
     kind, _, rest = how.partition(":")
+    if kind == "algebra":
+        import sympy  # noqa: F401  here, so that loading it does not count as the first proof's time
+
+        from .algebra import run
+
+        return run
     if role == "grade":
         return _grader(load(rest))
     if kind == "regex":

@@ -10,8 +10,9 @@ import difflib
 import gzip
 import io
 import json
+import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,19 +37,7 @@ def read_rows(path: str | Path, what: str) -> list[Row]:
     file = Path(path).expanduser()
     if file.is_dir():
         raise UsageError(f"{what}: {file} is a directory; give the path of a .jsonl, .json or .csv file")
-    try:
-        data = file.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UsageError(f"{what}: there is no file {file}; check file=…{_neighbours(file)}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{what}: {file} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{what}: {file} is a damaged gzip file ({error}); fetch it again") from None
-    except OSError as error:
-        raise DataError(f"{what}: {file} cannot be read: {error.strerror or error}") from None
+    text = read_text(file, what)
     name = file.name.lower().removesuffix(".gz")
     if name.endswith(".csv"):
         rows = list(_csv_rows(text, f"{what}: {file}"))
@@ -59,6 +48,24 @@ def read_rows(path: str | Path, what: str) -> list[Row]:
     if not rows:
         raise DataError(f"{what}: {file} has no rows; a row is one problem")
     return rows
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text of a file, gzipped or not."""
+    file = Path(path).expanduser()
+    try:
+        data = file.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"{what}: there is no file {file}; check file=…{_neighbours(file)}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what}: {file} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{what}: {file} is a damaged gzip file ({error}); fetch it again") from None
+    except OSError as error:
+        raise DataError(f"{what}: {file} cannot be read: {error.strerror or error}") from None
 
 
 def _neighbours(file: Path) -> str:
@@ -73,11 +80,11 @@ def _neighbours(file: Path) -> str:
 def _jsonl_rows(text: str, what: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield Row(f"line {number}", _object(_parsed(line, f"{what}, line {number}"), f"{what}, line {number}"))
+            yield Row(f"line {number}", _object(parse_json(line, f"{what}, line {number}"), f"{what}, line {number}"))
 
 
 def _json_rows(text: str, what: str) -> Iterator[Row]:
-    entries = _parsed(text, what)
+    entries = parse_json(text, what)
     if not isinstance(entries, list):
         raise DataError(f"{what}: the file holds {_kind(entries)}; it must be an array of objects")
     for number, entry in enumerate(entries, 1):
@@ -99,14 +106,24 @@ def _csv_rows(text: str, what: str) -> Iterator[Row]:
         raise DataError(f"{what}, line {max(line, reader.line_num)}: {error}; check the quotes") from None
 
 
-def _parsed(text: str, what: str) -> Any:
+def parse_json(text: str, what: str, *, unique: bool = False) -> Any:
+    """The value of a JSON text. ``unique``: a key that an object has twice is an error, else the last one counts."""
     try:
-        return json.loads(text, parse_constant=_constant)
+        return json.loads(text, parse_constant=_constant, object_pairs_hook=_unique if unique else None)
     except RecursionError:
         raise DataError(f"{what} is nested too deeply to be read") from None
     except ValueError as error:
         shown = one_line(text.strip(), 60)
         raise DataError(f"{what} is not JSON ({error}): {shown}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {one_line(twice, 40)!r} is there twice")
+    return made
 
 
 def _constant(name: str) -> NoReturn:
@@ -139,6 +156,15 @@ def field(row: Row, column: str) -> Any:
     return value
 
 
+def as_text(value: Any) -> str:
+    """A column as text: numbers as they are read, a whole float without its point, null as empty, the rest as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def need_column(rows: Sequence[Row], column: str, argument: str, what: str) -> None:
     """Raise UsageError unless the first row has ``column``; names the columns that are there."""
     if field(rows[0], column) is not MISSING:
@@ -156,3 +182,17 @@ def columns(fields: dict[str, Any], prefix: str = "") -> Iterable[str]:
         yield prefix + str(name)
         if isinstance(value, dict) and prefix.count(".") < 2:
             yield from columns(value, f"{prefix}{name}.")
+
+
+def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line, gzipped where the name ends in .gz; whole or not at all. ``read_rows`` reads it."""
+    file = Path(path).expanduser()
+    part = file.with_name(file.name + ".part")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    data = text.encode("utf-8", "backslashreplace")  # half a surrogate pair becomes its JSON escape
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(gzip.compress(data) if file.suffix == ".gz" else data)
+        part.replace(file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written ({error.strerror or error})") from error

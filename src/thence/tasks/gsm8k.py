@@ -7,10 +7,10 @@ what follows its last marker, else its last number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from thence.core.answers import Grade, Reading, Verdict
-from thence.core.clean import one_line
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Problem
 from thence.core.seeds import digest
@@ -18,10 +18,10 @@ from thence.grading.custom import CustomReading
 from thence.grading.extract import NumericReading
 from thence.grading.grade import grade_answer
 
-from .files import Row, need_column, read_rows
+from .hub import Hub, published
 from .spec import write_spec
 
-HUB = "openai/gsm8k"
+HUB = Hub("openai/gsm8k", "test", "main")
 
 
 class Gsm8k:
@@ -42,15 +42,14 @@ class Gsm8k:
             raise UsageError(f"gsm8k: split is {split!r}; it must be test or train")
         self._arguments = {"file": file, "split": None if split == "test" else split, "extract": extract}
         self._reading: Reading = CustomReading(extract) if extract else NumericReading()
-        rows = read_rows(file, self.name) if file else _from_hub(split)
-        for column in ("question", "answer"):
-            need_column(rows, column, column, f"gsm8k: {file or HUB}")
+        found = published(self.name, file, replace(HUB, split=split))
+        found.need("question", "answer")
         self._solutions: dict[str, str] = {}
         problems = []
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(found.rows, 1):
             question, solution = row.fields.get("question"), row.fields.get("answer")
             if not isinstance(question, str) or not isinstance(solution, str) or not question.strip():
-                raise DataError(f"gsm8k: {file or HUB}, {row.where}: question and answer must be texts; check the row")
+                raise DataError(f"{found.at(row)}: question and answer must be texts; check the row")
             name = f"gsm8k-{split}-{number:04d}"
             problems.append(Problem(name, question, "word-problems"))
             self._solutions[name] = solution
@@ -78,6 +77,10 @@ class Gsm8k:
     def _gold(self, problem: Problem) -> str:
         return self._solutions[problem.id].rpartition("####")[2].strip()
 
+    def reference(self, problem: Problem) -> str:
+        """The number after ``####``."""
+        return self._gold(problem)
+
     def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
         """Exact equality with the number after ``####``."""
         given = grade_answer(self._gold(problem), answer)
@@ -97,20 +100,3 @@ class Gsm8k:
             elif not graded.correct:
                 wrong.append((problem.id, graded.reason))
         return wrong
-
-
-def _from_hub(split: str) -> list[Row]:
-    """The published rows, through the ``datasets`` library and its cache."""
-    instead = "or download the file once and write gsm8k(file=PATH)"
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise UsageError(f'gsm8k: reading the hub needs pip install "thence[hub]", {instead}') from None
-    try:
-        data = load_dataset(HUB, "main", split=split)
-    except Exception as error:  # the library raises its own, the network's and the file system's errors
-        said = one_line(f"{type(error).__name__}: {error}", 200)
-        raise DataError(
-            f"gsm8k: {HUB} cannot be loaded from the Hugging Face hub ({said}); go online, {instead}"
-        ) from None
-    return [Row(f"row {number}", dict(row)) for number, row in enumerate(data, 1)]

@@ -11,8 +11,6 @@ references numbers, none, or mixed (also: no references), where a number after t
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -25,7 +23,7 @@ from thence.grading.extract import AutoReading, NumericReading, TextReading
 from thence.grading.grade import grade_answer, is_numeric, read_reference
 from thence.grading.worker import ToGrade, check, grade_many
 
-from .files import MISSING, Row, field, need_column, read_rows
+from .files import MISSING, Row, as_text, field, need_column, read_rows
 from .spec import write_spec
 
 
@@ -85,7 +83,7 @@ class Jsonl:
         for number, row in enumerate(rows, 1):
             where = f"jsonl: {self.file}, {row.where}"
             asked = _question(_need(row, question, where), where, question)
-            name = f"{number:04d}" if id is None else _text(_need(row, id, where)).strip()
+            name = f"{number:04d}" if id is None else as_text(_need(row, id, where)).strip()
             if not name:
                 raise DataError(f"{where}: column {id!r} is empty; every problem needs an id (or leave id= out)")
             if name in first:
@@ -96,7 +94,7 @@ class Jsonl:
                 asked = (Message("system", system), *turns)
             problems.append(Problem(_valid(name, where, str(id)), asked))
             if answer is not None:
-                self._references[name] = _valid(_text(_need(row, answer, where)), where, answer)
+                self._references[name] = _valid(as_text(_need(row, answer, where)), where, answer)
         return tuple(problems)
 
     def _natural_reading(self) -> Reading:
@@ -128,6 +126,10 @@ class Jsonl:
     def problems(self) -> Sequence[Problem]:
         """The questions in the file's order."""
         return self._problems
+
+    def reference(self, problem: Problem) -> str | None:
+        """The answer column's text; None without one."""
+        return self._references.get(problem.id)
 
     def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
         """The user's grader, or exact equality with the reference."""
@@ -181,18 +183,9 @@ def _need(row: Row, column: str, where: str) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
-    """A column as text: numbers as they are read, a whole float without its point, null as empty."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def _question(value: Any, where: str, column: str) -> str | tuple[Message, ...]:
     if not isinstance(value, list):
-        text = _text(value)
+        text = as_text(value)
         if not text.strip():
             raise DataError(f"{where}: the question (column {column!r}) is empty; write a question or drop the row")
         return _valid(text, where, column)

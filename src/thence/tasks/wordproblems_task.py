@@ -80,6 +80,10 @@ class WordProblemsTask:
         """Hash of all questions with their references: other data is another run."""
         return digest([(p.id, p.question, p.answer) for p in self.items.values()])
 
+    def reference(self, problem: Problem) -> str:
+        """The graph's answer."""
+        return self.items[problem.id].answer
+
     def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
         """Exact equality with the graph's answer."""
         return grade_answer(self.items[problem.id].answer, answer)

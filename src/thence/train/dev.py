@@ -12,13 +12,14 @@ from torch import Tensor
 
 from thence.core.card import VerifierKind as Kind
 from thence.core.labels import Labelled
+from thence.core.ranks import auroc
 from thence.core.scores import Meaning, aggregate
 
 from . import examples as ex
 from .config import PAIRS, STEPS, VERDICT, VerifierConfig
 from .examples import Example, Writer
 from .learner import Learner, sequence_logprobs
-from .measures import auroc, auroc_within, best_threshold, calibration_error, first_error_scores
+from .measures import auroc_within, best_threshold, calibration_error, first_error_scores
 from .packing import micro_batches
 
 THRESHOLD_FROM = 500  # training solutions from which the first-error threshold is chosen

@@ -6,17 +6,8 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
-
-def auroc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
-    """The chance that a right one scores above a wrong one, ties counting half; None if one class is missing."""
-    good = sum(right)
-    if not 0 < good < len(right):
-        return None
-    ranks = rankdata(np.asarray(scores, dtype=np.float64))
-    above = float(ranks[np.asarray(right, dtype=bool)].sum()) - good * (good + 1) / 2
-    return above / (good * (len(right) - good))
+from thence.core.ranks import auroc
 
 
 def auroc_within(scores: Sequence[float], right: Sequence[bool], groups: Sequence[Hashable]) -> float | None:

@@ -1,0 +1,147 @@
+"""The grader measured: public hard cases, the golds of MATH, throughput; beside math-verify where that is installed.
+
+    python benchmarks/grader.py cases [--peer PYTHON]
+    python benchmarks/grader.py golds MATH.jsonl.gz
+    python benchmarks/grader.py speed MATH.jsonl.gz --peer PYTHON
+
+``PYTHON`` is the interpreter of an environment with math-verify (``pip install math-verify==0.9.0``); its arm is
+``grader_side.py`` in that interpreter. Both arms get the same pairs, in two processes each, one after the other and
+in turn (thence, peer, thence, peer); only the grading is timed, not the start and not the import.
+
+``cases``: what share of tests/grading/hard_cases.jsonl each judges as expected, per half, with false accepts.
+``golds``: how many of MATH's references are read as a typed value, equal their own re-rendering (no comparison of
+strings is involved: keys are made from both texts), and refuse wrong answers next to them (``grading.perturb``).
+``speed``: pairs are each reference with its re-rendering and with a wrong answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from thence.grading import grade_math
+from thence.grading.mathematics import reference_answer
+from thence.grading.parser import parse
+from thence.grading.perturb import perturbed
+from thence.grading.plain import plain_value, unwrapped
+from thence.grading.render import latex
+from thence.grading.values import read
+
+SIDE = Path(__file__).with_name("grader_side.py")
+CASES = Path(__file__).parents[1] / "tests" / "grading"
+ROUNDS = 3
+
+
+def arm(python: str, name: str, mode: str, pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """What one arm says of ``pairs``: verdicts and seconds."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(list(pairs), file)
+        file.flush()
+        done = subprocess.run([python, str(SIDE), name, mode, file.name], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"the arm {name} failed:\n{done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def arms(peer: str | None) -> list[tuple[str, str]]:
+    """Interpreter and name of each arm."""
+    return [(sys.executable, "thence"), *([(peer, "math-verify")] if peer else [])]
+
+
+def cases(peer: str | None) -> None:
+    """Print the share of hard cases judged as expected."""
+    rows = [json.loads(line) for line in (CASES / "hard_cases.jsonl").read_text().splitlines()]
+    decided = {(a["gold"], a["answer"]): a["expected"] for a in json.loads((CASES / "adjudicated.json").read_text())}
+    for python, name in arms(peer):
+        verdicts = arm(python, name, "solution", [(r["gold"], r["answer"]) for r in rows])["verdicts"]
+        assert isinstance(verdicts, list)
+        for half in ("dev", "test"):
+            for label, table in (("as published", {}), ("adjudicated", decided)):
+                pairs = [
+                    (bool(v), bool(table.get((r["gold"], r["answer"]), r["expected"])))
+                    for r, v in zip(rows, verdicts, strict=True)
+                    if r["half"] == half
+                ]
+                right = sum(v == e for v, e in pairs)
+                accepts = sum(v and not e for v, e in pairs)
+                print(f"{name:12} {half:4} {label:12} {right}/{len(pairs)} = {right / len(pairs):.3f}, "
+                      f"{accepts} false accepts")  # fmt: skip
+
+
+def references(path: str) -> list[str]:
+    """The references of a file of MATH problems with solutions."""
+    with gzip.open(path, "rt") as lines:
+        return [reference_answer(json.loads(line)["solution"]) for line in lines]
+
+
+def golds(path: str) -> None:
+    """Print parse rate, self-equality and what is refused."""
+    found = references(path)
+    kinds: Counter[str] = Counter()
+    same = 0
+    tried: Counter[str] = Counter()
+    accepted: Counter[str] = Counter()
+    for gold in found:
+        value, inner = read(gold), unwrapped(gold)
+        kinds[value.kind] += 1
+        same += plain_value(inner) is not None or (value.typed and read(latex(parse(inner))).key == value.key)
+        for kind, wrong in perturbed(gold):
+            tried[kind] += 1
+            if grade_math(gold, wrong).correct:
+                accepted[kind] += 1
+                print(f"  accepted, {kind}: {gold!r} and {wrong!r}")
+    typed = len(found) - kinds["unread"]
+    print(f"{len(found)} references, typed {typed} = {typed / len(found):.4f}: {dict(kinds.most_common())}")
+    print(f"equal to their re-rendering {same} = {same / len(found):.4f}")
+    total = tried.total()
+    print(f"perturbed {total}, refused {total - accepted.total()} = {1 - accepted.total() / total:.4f}: {dict(tried)}")
+
+
+def speed(path: str, peer: str) -> None:
+    """Print pairs per second of both arms."""
+    pairs: list[tuple[str, str]] = []
+    for gold in references(path)[::2]:
+        inner = unwrapped(gold)
+        if plain_value(inner) is None:
+            pairs.append((gold, latex(parse(inner))))
+            pairs += [(gold, wrong) for _, wrong in list(perturbed(gold))[:1]]
+    rates: dict[str, list[float]] = {}
+    right: dict[str, int] = {}
+    for _ in range(ROUNDS):
+        for python, name in arms(peer):
+            result = arm(python, name, "answer", pairs)
+            rates.setdefault(name, []).append(len(pairs) / float(str(result["seconds"])))
+            right[name] = sum(map(bool, result["verdicts"]))  # type: ignore[arg-type,call-overload]
+    for name, values in rates.items():
+        print(f"{name:12} {len(pairs)} pairs, {statistics.median(values):,.0f} pairs/s (median of {ROUNDS}: "
+              f"{', '.join(f'{v:,.0f}' for v in values)}), {right[name]} accepted")  # fmt: skip
+    print(f"ratio {statistics.median(rates['thence']) / statistics.median(rates['math-verify']):.2f}")
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["cases", "golds", "speed"])
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--peer")
+    given = parser.parse_args()
+    if given.part == "cases":
+        cases(given.peer)
+    elif given.file is None or (given.part == "speed" and given.peer is None):
+        parser.error(f"{given.part} needs a file{' and --peer' if given.part == 'speed' else ''}")
+    elif given.part == "golds":
+        golds(given.file)
+    else:
+        speed(given.file, given.peer)
+
+
+if __name__ == "__main__":
+    main()
