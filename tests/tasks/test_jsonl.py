@@ -159,3 +159,26 @@ def test_the_order_for_a_limit_is_fixed_by_content(make: Any) -> None:
 def test_every_error_is_a_thence_error(tmp_path: Path) -> None:
     with pytest.raises(ThenceError):
         Jsonl(file=str(tmp_path / "nothing.jsonl"))
+
+
+def test_mathematical_answers_are_compared_as_values(tmp_path):
+    path = tmp_path / "math.jsonl"
+    rows = [
+        {"question": "a?", "answer": "\\frac{\\sqrt{3}}{2}"},
+        {"question": "b?", "answer": "It follows that $x$ is \\boxed{(-\\infty, 2]}."},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    task = Jsonl(file=str(path), answers="math")
+    first, second = task.problems()
+    assert task.spec.endswith("answers=math)")
+    assert task.check_references() == []
+    for reply, right in (("\\boxed{\\sqrt{3}/2}", True), ("\\boxed{0.866}", True), ("\\boxed{\\sqrt{3}}", False)):
+        found = task.reading.extract(reply)
+        assert task.grade(first, reply, found.value).correct is right
+    assert task.grade(second, "", "x \\le 2").correct
+    assert not task.grade(second, "", "(-\\infty, 2)").correct
+    assert task.reading.key("1/2") == task.reading.key("0.5")
+    with pytest.raises(UsageError, match="not both"):
+        Jsonl(file=str(path), answers="math", grader="m:f")
+    with pytest.raises(UsageError, match="auto or math"):
+        Jsonl(file=str(path), answers="latex")

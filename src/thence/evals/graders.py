@@ -13,7 +13,7 @@ from thence.core.problem import Problem
 from thence.core.protocols import Task
 from thence.grading.extract import NumericReading, TextReading, canonical
 from thence.grading.grade import grade, grade_answer, read_reference
-from thence.grading.mathematics import MathReading, grade_math
+from thence.grading.mathematics import MathReading, grade_math, reference_answer
 from thence.grading.worker import ToGrade, check, grade_many
 
 from .saved import Saved
@@ -61,19 +61,11 @@ class ByReference:
         if self.kind == "completion":
             answer = _READINGS[self.name].extract(item.text[split_thought(item.text)[1] :])
         if self.name == "math":
-            return grade_math(_bare(item.gold), answer)
+            return grade_math(reference_answer(item.gold), answer)
         return _grade_text(item.gold, answer) if self.name == "text" else _grade_number(item.gold, answer)
 
 
 _READINGS: dict[str, Reading] = {"numeric": NumericReading(), "text": TextReading(), "math": MathReading()}
-
-
-def _bare(gold: str) -> str:
-    """The answer in a reference that is a whole solution."""
-    if "####" in gold:
-        return gold.rpartition("####")[2].strip()
-    found = MathReading().extract(gold) if "\\boxed" in gold else None
-    return gold if found is None else found.value
 
 
 def _grade_number(gold: str, answer: Answer | str | None) -> Grade:

@@ -6,13 +6,14 @@ column; with ``extract`` the user's rule finds the answer in a reply.
 
 Without ``extract`` the answer is what follows a marker (``####``, ``The answer is``, ``\\boxed{}``). Whether numbers
 or text are looked for is a property of the whole file, so that no single reference decides how a reply is read: all
-references numbers, none, or mixed (also: no references), where a number after the marker goes before text.
+references numbers, none, or mixed (also: no references), where a number after the marker goes before text. With
+``answers=math`` they are mathematical expressions in LaTeX or plain, read and compared by ``grading.mathematics``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from thence.core.answers import Grade, Reading, Verdict
 from thence.core.errors import DataError, UsageError
@@ -21,6 +22,7 @@ from thence.core.seeds import digest
 from thence.grading.custom import CustomReading
 from thence.grading.extract import AutoReading, NumericReading, TextReading
 from thence.grading.grade import grade_answer, is_numeric, read_reference
+from thence.grading.mathematics import MathReading, grade_math, reference_answer
 from thence.grading.worker import ToGrade, check, grade_many
 
 from .files import MISSING, Row, as_text, field, need_column, read_rows
@@ -32,7 +34,8 @@ class Jsonl:
 
     ``question``, ``answer`` and ``id`` name columns. ``answer=none`` means no references; left out, a column named
     ``answer`` is taken if there is one. ``id`` left out numbers the rows. ``system`` is a system message put before
-    each question. ``extract`` is a regex, ``json:path`` or ``module:fn``; ``grader`` is ``module:fn``.
+    each question. ``extract`` is a regex, ``json:path`` or ``module:fn``; ``grader`` is ``module:fn``. ``answers`` is
+    ``auto`` (numbers or text, by the references) or ``math``.
     """
 
     name = "jsonl"
@@ -47,7 +50,12 @@ class Jsonl:
         system: str | None = None,
         extract: str | None = None,
         grader: str | None = None,
+        answers: Literal["auto", "math"] = "auto",
     ) -> None:
+        if answers not in ("auto", "math"):
+            raise UsageError(f"jsonl: answers is {answers!r}; it must be auto or math")
+        if answers == "math" and grader is not None:
+            raise UsageError("jsonl: give answers=math or grader=, not both; a grader compares answers itself")
         if not file:
             raise UsageError("jsonl needs file=PATH; e.g. jsonl(file=questions.jsonl, question=prompt, answer=target)")
         self._arguments = {
@@ -58,6 +66,7 @@ class Jsonl:
             "system": system,
             "extract": extract,
             "grader": grader,
+            "answers": None if answers == "auto" else answers,
         }
         if grader is not None:
             check(grader, "grade")
@@ -69,7 +78,7 @@ class Jsonl:
             need_column(rows, answer, "answer", f"jsonl: {file}")
         if id is not None:
             need_column(rows, id, "id", f"jsonl: {file}")
-        self.file, self.grader = file, grader
+        self.file, self.grader, self.math = file, grader, answers == "math"
         self._references: dict[str, str] = {}
         self._problems = self._read(rows, question, answer, id, system)
         self._with_answers = answer is not None
@@ -98,6 +107,8 @@ class Jsonl:
         return tuple(problems)
 
     def _natural_reading(self) -> Reading:
+        if self.math:
+            return MathReading()
         numeric = {is_numeric(gold) for gold in self._references.values() if gold.strip()}
         if numeric == {True}:
             return NumericReading()
@@ -149,31 +160,35 @@ class Jsonl:
         gold = self._references.get(problem.id)
         if gold is None:
             return Grade(Verdict.UNGRADABLE, answer, "there is no reference")
-        given = grade_answer(gold, answer)
+        given = self._compare(gold, answer)
         if given.verdict is Verdict.NO_ANSWER and isinstance(self._reading, CustomReading):
             found = self._reading.look(reply)
             verdict = Verdict.TIMEOUT if found.timeout else Verdict.NO_ANSWER
             return Grade(verdict, None, found.reason or given.reason)
         return given
 
+    def _compare(self, gold: str, answer: str | None) -> Grade:
+        return grade_math(reference_answer(gold), answer) if self.math else grade_answer(gold, answer)
+
+    def _as_answered(self, gold: str) -> str:
+        """A reference as a model would answer it: without the solution or the unit around it."""
+        if self.math:
+            return reference_answer(gold)
+        number = read_reference(gold).number
+        return gold if number is None else str(number)
+
     def check_references(self) -> list[tuple[str, str]]:
         """References that are empty, cannot be read, or that the user's grader does not accept."""
         if not self._with_answers:
             return []
         if self.grader is None:
-            grades = [grade_answer(gold, _answer_of(gold)) for gold in self._references.values()]
+            grades = [self._compare(gold, self._as_answered(gold)) for gold in self._references.values()]
         else:
-            items = [(p, self._references[p.id], _answer_of(self._references[p.id])) for p in self._problems]
+            items = [(p, self._references[p.id], self._as_answered(self._references[p.id])) for p in self._problems]
             grades = self.grade_all(items)
         return [
             (p.id, g.reason or str(g.verdict)) for p, g in zip(self._problems, grades, strict=True) if not g.correct
         ]
-
-
-def _answer_of(gold: str) -> str:
-    """A reference as a model would answer it: the number itself where the reference is a solution or has a unit."""
-    number = read_reference(gold).number
-    return gold if number is None else str(number)
 
 
 def _need(row: Row, column: str, where: str) -> Any:
