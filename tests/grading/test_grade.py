@@ -137,3 +137,12 @@ def test_the_vote_of_unlike_models_loses_to_the_best_of_them() -> None:
     texts = [[key(last, s["text"]) for s in row["solutions"]] for row in data]
     vote = sum(shared_vote(str(row["gold"]), keys) for row, keys in zip(data, texts, strict=True)) / len(data)
     assert round(float(vote) * 100, 2) == 84.35
+
+
+def test_a_reference_with_latex_is_graded_as_mathematics():
+    assert grade("\\frac{\\pi}{2}", "so it is \\boxed{0.5\\pi}").correct
+    assert grade("\\frac{\\pi}{2}", "\\pi/2", "answer").correct
+    assert not grade("\\frac{\\pi}{2}", "2\\pi", "answer").correct
+    assert grade("We get $x = \\boxed{18}$ eggs.", "It is 18.").correct  # a number stays one
+    assert grade("\\text{(C)}", "The answer is C", "completion").correct
+    assert grade("a path \\ b", "a path \\ b", "answer").correct  # text without commands stays text

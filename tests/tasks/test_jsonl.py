@@ -168,9 +168,10 @@ def test_mathematical_answers_are_compared_as_values(tmp_path):
         {"question": "b?", "answer": "It follows that $x$ is \\boxed{(-\\infty, 2]}."},
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    task = Jsonl(file=str(path), answers="math")
+    task = Jsonl(file=str(path))  # LaTeX in a reference says so
     first, second = task.problems()
-    assert task.spec.endswith("answers=math)")
+    assert Jsonl(file=str(path), answers="math").spec.endswith("answers=math)")
+    assert not Jsonl(file=str(path), answers="plain").grade(first, "", "\\sqrt{3}/2").correct
     assert task.check_references() == []
     for reply, right in (("\\boxed{\\sqrt{3}/2}", True), ("\\boxed{0.866}", True), ("\\boxed{\\sqrt{3}}", False)):
         found = task.reading.extract(reply)
@@ -180,5 +181,5 @@ def test_mathematical_answers_are_compared_as_values(tmp_path):
     assert task.reading.key("1/2") == task.reading.key("0.5")
     with pytest.raises(UsageError, match="not both"):
         Jsonl(file=str(path), answers="math", grader="m:f")
-    with pytest.raises(UsageError, match="auto or math"):
+    with pytest.raises(UsageError, match="auto, math or plain"):
         Jsonl(file=str(path), answers="latex")

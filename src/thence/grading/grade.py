@@ -1,8 +1,8 @@
-"""Verdicts: an answer against its reference. Numbers compare exactly, everything else as normalised text.
+"""Verdicts: an answer against its reference, as numbers, as mathematics, or as normalised text.
 
 The kind of comparison follows the reference: one that is a number (a unit may follow: ``18 dollars``; or a whole
-solution that ends in ``#### 18``) is compared as a number, any other as text. There is no tolerance and no factor of
-100: 0.33 is not 1/3, and 5 is not 5 %-of-something.
+solution that ends in ``#### 18``) is compared as a number, one with LaTeX commands by ``mathematics``, any other as
+text. Numbers have no tolerance and no factor of 100: 0.33 is not 1/3, and 5 is not 5 %-of-something.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from thence.core.errors import UsageError
 from .extract import DEFAULT_MARKERS, NumericReading, TextReading, canonical, text_after_marker
 from .numbers import Number, find_numbers, parse_number, unwrap
 
+_LATEX = re.compile(r"\\[A-Za-z]{2,}")
 _UNIT = re.compile(r"\s?[^\W\d_]{1,20}(?:[ /-][^\W\d_]{1,20}){0,3}(?:\^?[23²³])?\.?")
 
 
@@ -77,13 +78,22 @@ def grade(gold: str, text: str, kind: Literal["completion", "answer"] = "complet
     ``completion``: the answer is extracted first, from the reply only (a thought in ``<think>`` tags does not count).
     ``answer``: the text is the answer itself.
     """
+    if kind not in ("completion", "answer"):
+        raise UsageError(f"grade: kind is {kind!r}; it must be 'completion' or 'answer'")
+    reply = text if kind == "answer" else text[split_thought(text)[1] :]
+    if is_mathematical(gold):
+        from .mathematics import grade_math, grade_solution, reference_answer
+
+        return grade_solution(gold, reply) if kind == "completion" else grade_math(reference_answer(gold), text)
     if kind == "answer":
         return grade_answer(gold, text)
-    if kind != "completion":
-        raise UsageError(f"grade: kind is {kind!r}; it must be 'completion' or 'answer'")
-    reply = text[split_thought(text)[1] :]
     reading: Reading = TextReading() if read_reference(gold).text is not None else NumericReading()
     return grade_answer(gold, reading.extract(reply))
+
+
+def is_mathematical(gold: str) -> bool:
+    """Whether a reference holds LaTeX commands and is no plain number: ``\\sqrt{2}``, ``x \\le 3``."""
+    return _LATEX.search(gold) is not None and read_reference(gold).text is not None
 
 
 def is_numeric(gold: str) -> bool:

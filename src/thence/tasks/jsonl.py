@@ -6,8 +6,9 @@ column; with ``extract`` the user's rule finds the answer in a reply.
 
 Without ``extract`` the answer is what follows a marker (``####``, ``The answer is``, ``\\boxed{}``). Whether numbers
 or text are looked for is a property of the whole file, so that no single reference decides how a reply is read: all
-references numbers, none, or mixed (also: no references), where a number after the marker goes before text. With
-``answers=math`` they are mathematical expressions in LaTeX or plain, read and compared by ``grading.mathematics``.
+references numbers, none, or mixed (also: no references), where a number after the marker goes before text. A file in
+which a reference that is no number holds LaTeX commands, and any with ``answers=math``, is read and compared by
+``grading.mathematics``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from thence.core.problem import Message, Problem, Speaker
 from thence.core.seeds import digest
 from thence.grading.custom import CustomReading
 from thence.grading.extract import AutoReading, NumericReading, TextReading
-from thence.grading.grade import grade_answer, is_numeric, read_reference
+from thence.grading.grade import grade_answer, is_mathematical, is_numeric, read_reference
 from thence.grading.mathematics import MathReading, grade_math, reference_answer
 from thence.grading.worker import ToGrade, check, grade_many
 
@@ -35,7 +36,7 @@ class Jsonl:
     ``question``, ``answer`` and ``id`` name columns. ``answer=none`` means no references; left out, a column named
     ``answer`` is taken if there is one. ``id`` left out numbers the rows. ``system`` is a system message put before
     each question. ``extract`` is a regex, ``json:path`` or ``module:fn``; ``grader`` is ``module:fn``. ``answers`` is
-    ``auto`` (numbers or text, by the references) or ``math``.
+    ``auto`` (numbers, text or mathematics, by the references), ``math`` or ``plain`` (numbers or text).
     """
 
     name = "jsonl"
@@ -50,10 +51,10 @@ class Jsonl:
         system: str | None = None,
         extract: str | None = None,
         grader: str | None = None,
-        answers: Literal["auto", "math"] = "auto",
+        answers: Literal["auto", "math", "plain"] = "auto",
     ) -> None:
-        if answers not in ("auto", "math"):
-            raise UsageError(f"jsonl: answers is {answers!r}; it must be auto or math")
+        if answers not in ("auto", "math", "plain"):
+            raise UsageError(f"jsonl: answers is {answers!r}; it must be auto, math or plain")
         if answers == "math" and grader is not None:
             raise UsageError("jsonl: give answers=math or grader=, not both; a grader compares answers itself")
         if not file:
@@ -78,10 +79,12 @@ class Jsonl:
             need_column(rows, answer, "answer", f"jsonl: {file}")
         if id is not None:
             need_column(rows, id, "id", f"jsonl: {file}")
-        self.file, self.grader, self.math = file, grader, answers == "math"
+        self.file, self.grader = file, grader
         self._references: dict[str, str] = {}
         self._problems = self._read(rows, question, answer, id, system)
         self._with_answers = answer is not None
+        found = answers == "auto" and grader is None and any(map(is_mathematical, self._references.values()))
+        self.math = answers == "math" or found
         self._reading: Reading = CustomReading(extract) if extract else self._natural_reading()
 
     def _read(
