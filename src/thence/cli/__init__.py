@@ -19,34 +19,44 @@ if TYPE_CHECKING:
     from cyclopts import App
     from rich.console import Console
 
-COMMANDS = {
-    "solve": ("solve:solve", "Answer a question, or every question of a file."),
-    "eval": ("evaluate:evaluate", "Measure a strategy on a task."),
-    "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
-    "arena": ("arena:arena", "Rank models by battles: scores with intervals, style control, Elo's order dependence."),
-    "probe": ("probe:probe", "Say whether a model has memorised a benchmark: originals against perturbations."),
-    "laws": ("laws:laws", "Compare the worlds' closed forms with what the real strategies do."),
-    "yardstick": ("yardstick:yardstick", "Measure strategies against the best possible policy."),
-    "critics": ("critics:critics", "Measure critics: how well each one judges each policy's solutions."),
-    "overthinking": ("overthinking:overthinking", "Measure overthinking in a run: lengths, revisions, wasted tokens."),
-    "prefer": ("prefer:prefer", "Audit a judge where truth is known, then compare two sets of answers by it."),
-    "prompting": ("prompting:prompting", "Say whether prompts move probability or add what was not there."),
-    "break": ("break_:break_verifier", "Attack a verifier: which tricks raise its scores, and where best-of-N turns."),
-    "label": ("label:label", "Label reasoning steps by completing them and grading the answers."),
-    "why": ("why:why", "Find the step that loses one wrong answer."),
-    "arc": ("arc:arc", "Score ARC attempts task by task, and draw their grids."),
-    "methods": ("info:show_methods", "List strategies, prompt styles, verifiers, tasks and models."),
-    "prompts": ("info:prompts", "Print what a prompt style makes of a question."),
-    "show": ("runs:show", "Show a run, or one problem's tree."),
-    "curves": ("curves:curves", "What k of a run's samples give and cost: coverage, votes, best-of-k, the knee."),
-    "confidence": ("confidence:confidence", "Check whether a run's confidence means what it says."),
-    "report": ("report:report", "Write runs as one offline page: tables, plots, flipped problems, trees."),
-    "runs": ("runs:runs", "List the run files of a folder."),
-    "grade": ("grade:grade", "Grade one text or a file of saved outputs, and audit a grader."),
-    "export": ("runs:export", "Write a run as JSONL, Parquet or an inspect log."),
-    "doctor": ("doctor:doctor", "Say what a server or a model can do, and which strategies work on it."),
-    "env": ("info:env", "Print what this installation has: versions, extras, processor."),
-    "train": ("train:train", "Train a verifier from step labels, or the embedded model anew."),
+GROUPS = {
+    "Answer and compare": {
+        "solve": ("solve:solve", "Answer a question, or every question of a file."),
+        "eval": ("evaluate:evaluate", "Measure a strategy on a task."),
+        "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
+        "doctor": ("doctor:doctor", "Say what a server or a model can do, and which strategies work on it."),
+        "methods": ("info:show_methods", "List strategies, prompt styles, verifiers, tasks and models."),
+        "prompts": ("info:prompts", "Print what a prompt style makes of a question."),
+        "env": ("info:env", "Print what this installation has: versions, extras, processor."),
+    },
+    "Look at runs": {
+        "runs": ("runs:runs", "List the run files of a folder."),
+        "show": ("runs:show", "Show a run, or one problem's tree."),
+        "report": ("report:report", "Write runs as one offline page: tables, plots, flipped problems, trees."),
+        "curves": ("curves:curves", "What k of a run's samples give and cost: coverage, votes, best-of-k, the knee."),
+        "confidence": ("confidence:confidence", "Check whether a run's confidence means what it says."),
+        "overthinking": ("overthinking:overthinking", "Measure overthinking: lengths, revisions, wasted tokens."),
+        "arc": ("arc:arc", "Score ARC attempts task by task, and draw their grids."),
+        "export": ("runs:export", "Write a run as JSONL, Parquet or an inspect log."),
+    },
+    "Check graders, benchmarks and judges": {
+        "grade": ("grade:grade", "Grade one text or a file of saved outputs, and audit a grader."),
+        "probe": ("probe:probe", "Say whether a model has memorised a benchmark: originals against perturbations."),
+        "arena": ("arena:arena", "Rank models by battles: scores with intervals, style control, Elo's order."),
+        "prefer": ("prefer:prefer", "Audit a judge where truth is known, then compare two sets of answers by it."),
+        "prompting": ("prompting:prompting", "Say whether prompts move probability or add what was not there."),
+    },
+    "Make and test verifiers": {
+        "label": ("label:label", "Label reasoning steps by completing them and grading the answers."),
+        "train": ("train:train", "Train a verifier from step labels, or the embedded model anew."),
+        "why": ("why:why", "Find the step that loses one wrong answer."),
+        "critics": ("critics:critics", "Measure critics: how well each one judges each policy's solutions."),
+        "break": ("break_:break_verifier", "Attack a verifier: which tricks raise its scores, where best-of-N turns."),
+    },
+    "Know the truth": {
+        "laws": ("laws:laws", "Compare the worlds' closed forms with what the real strategies do."),
+        "yardstick": ("yardstick:yardstick", "Measure strategies against the best possible policy."),
+    },
 }
 
 
@@ -83,7 +93,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _app(errors: Console) -> App:
-    from cyclopts import App, Parameter
+    from cyclopts import App, Group, Parameter
     from cyclopts.config import Env
 
     app = App(
@@ -99,6 +109,9 @@ def _app(errors: Console) -> App:
         default_parameter=Parameter(show_env_var=False),
         help_epilogue="First steps: thence solve, then thence eval wordproblems, then thence compare wordproblems …",
     )
-    for name, (where, what) in COMMANDS.items():
-        app.command(f"thence.cli.{where}", name=name, help=what)
+    for order, (title, commands) in enumerate(GROUPS.items()):
+        group = Group(title, sort_key=order)
+        for name, (where, what) in commands.items():
+            app.command(f"thence.cli.{where}", name=name, help=what, group=group)
+    app["--help"].group = app["--version"].group = Group("Options", sort_key=len(GROUPS))
     return app
