@@ -24,8 +24,9 @@ demo: setup
 		"best-of-n(n=16, verifier=agreement) @ cot" "best-of-n(n=16, verifier=logprob) @ cot" \
 		--limit 200 --run runs/demo.db --plot runs/demo.png
 
+# One process a core, four at most: each may load torch.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-vllm: setup
 	@sh tests/vllm/setup.sh $(VENV)-vllm $(PYTHON) && THENCE_VLLM_PYTHON=$(VENV)-vllm/bin/python $(BIN)/python -m pytest -m vllm tests/vllm -rs || test $$? -eq 75
