@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sums import Sums, noisy
 
-from thence.core.errors import StoreError
+from thence.core.errors import StoreError, UsageError
 from thence.evals import report_page as pages
 from thence.evals.compare import EXTENDABLE, Comparison, Grid, compare, compare_header
 from thence.evals.evaluate import Arm
@@ -41,6 +41,16 @@ async def test_arms_of_two_files_are_compared_as_if_they_stood_in_one(tmp_path: 
     assert [(r.arm, r.n, r.accuracy, r.interval, r.tokens) for r in made.rows] == [
         (r.arm, r.n, r.accuracy, r.interval, r.tokens) for r in both.rows
     ]
+
+
+async def test_arms_stand_in_the_order_they_were_typed_and_any_can_be_the_baseline(tmp_path: Path) -> None:
+    await run(tmp_path / "run.db", VOTE, GREEDY)
+    found = sections(open_runs([tmp_path / "run.db"]))
+    assert found[0].labels == ["self-consistency(n=5)", "greedy"]
+    assert "Paired differences to self-consistency(n=5)" in report_page(found)
+    assert "Paired differences to greedy" in report_page(found, baseline="greedy")
+    with pytest.raises(UsageError, match="they are self-consistency"):
+        report_page(found, baseline="beam")
 
 
 async def test_runs_over_other_problems_are_no_pair(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ LARGE = 20_000_000  # bytes of a page that browsers open slowly
 def report(
     *run: Path,
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
+    baseline: str | None = None,
     title: str = "",
     trees: int = 40,
 ) -> None:
@@ -30,10 +31,11 @@ def report(
     Parameters
     ----------
     run
-        Run files of eval or compare; default: the last one. Those of the same problems are compared in pairs, with
-        the first arm as the baseline.
+        Run files of eval or compare; default: the last one. Those of the same problems are compared in pairs.
     output
         Where the page goes.
+    baseline
+        The arm that the others are compared with; default: the first one.
     title
         The page's title; default: the tasks.
     trees
@@ -43,7 +45,8 @@ def report(
     with ExitStack() as opened:
         views = [opened.enter_context(view) for view in open_runs(paths)]
         found = sections(views)
-        page = report_page(found, questions=_questions([s.task for s in found]), trees=trees, title=title)
+        questions = _questions([s.task for s in found])
+        page = report_page(found, baseline=baseline, questions=questions, trees=trees, title=title)
     target = output if output.suffix else output.with_suffix(".html")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

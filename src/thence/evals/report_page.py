@@ -15,7 +15,7 @@ from functools import partial
 
 from thence.core.answers import Verdict
 from thence.core.clean import one_line
-from thence.core.errors import DataError
+from thence.core.errors import DataError, UsageError
 from thence.core.tree import Tree
 
 from .compare import Comparison
@@ -54,11 +54,24 @@ class _Trees:
 
 
 def report_page(
-    sections: Sequence[Section], *, questions: Mapping[str, str] | None = None, trees: int = 40, title: str = ""
+    sections: Sequence[Section],
+    *,
+    baseline: str | None = None,
+    questions: Mapping[str, str] | None = None,
+    trees: int = 40,
+    title: str = "",
 ) -> str:
-    """The page as HTML. ``questions`` are texts by problem id, shown above trees; ``trees`` is the most shown."""
+    """The page as HTML.
+
+    ``baseline`` names the arm that others are compared with, where a section has it (default: its first).
+    ``questions`` are texts by problem id, shown above trees; ``trees`` is the most shown.
+    """
     shown = _Trees(trees, {})
-    comparisons = [section.compare() for section in sections]
+    bases = [None if baseline is None else section.index(baseline) for section in sections]
+    if baseline is not None and set(bases) == {None}:
+        names = ", ".join(label for section in sections for label in section.labels)
+        raise UsageError(f"the baseline {baseline!r} is not one arm of these runs; they are {names}")
+    comparisons = [section.compare(base or 0) for section, base in zip(sections, bases, strict=True)]
     body = [
         part
         for i, (section, made) in enumerate(zip(sections, comparisons, strict=True))

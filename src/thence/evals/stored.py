@@ -25,6 +25,7 @@ class StoredArm:
     """One arm of one run file: its reports and the cells they come from, by (budget, seed)."""
 
     view: RunView
+    key: str  # its name in the file
     model: str
     strategy: str
     prompt: str
@@ -53,6 +54,11 @@ class Section:
             if len(set(more)) > 1:
                 said = [a + b for a, b in zip(said, more, strict=True)]
         return said if len(set(said)) == len(said) else [f"{i + 1}: {name}" for i, name in enumerate(said)]
+
+    def index(self, name: str) -> int | None:
+        """Which arm has this label, or this strategy; None where none or several have."""
+        found = [i for i, arm in enumerate(self.arms) if name in (self.labels[i], arm.strategy, arm.key)]
+        return found[0] if len(found) == 1 else None
 
     def compare(self, base: int = 0) -> Comparison:
         """Every arm's row, and its paired difference to the arm ``base`` at the same budget, over the seeds of both."""
@@ -88,7 +94,7 @@ def sections(views: Sequence[RunView]) -> list[Section]:
 
 
 def stored_arms(view: RunView) -> list[StoredArm]:
-    """The arms of one run file that have a result."""
+    """The arms of one run file that have a result, in the order they were typed."""
     header = view.header
     arms: dict[str, StoredArm] = {}
     notes = header.get("notes", {}).get("policy", {})
@@ -97,14 +103,15 @@ def stored_arms(view: RunView) -> list[StoredArm]:
         told: dict[str, Any] = header.get("arms", {}).get(cell.arm) or header
         strategy, prompt = str(told.get("strategy", cell.arm)), (told.get("prompt") or {}).get("name", "")
         own = cell.arm.partition(" @ ")[2].partition(" on ")[2]
-        arm = arms.setdefault(cell.arm, StoredArm(view, own or whole, strategy, str(prompt)))
+        arm = arms.setdefault(cell.arm, StoredArm(view, cell.arm, own or whole, strategy, str(prompt)))
         records = sorted(view.results(cell).values(), key=lambda r: (r["hash"], r["problem"]))  # the shuffle's order
         failed = {problem: failure.message for problem, failure in view.failures(cell).items()}
         report = Report(str(header.get("task")), arm.model, strategy, arm.prompt, cell.seed, cell.budget)
         report.run = str(view.path)
         arm.reports[cell.budget, cell.seed] = summarise(report, records, failed)
         arm.cells[cell.budget, cell.seed] = cell
-    return list(arms.values())
+    typed = list(header.get("arms", {}))
+    return sorted(arms.values(), key=lambda arm: typed.index(arm.key) if arm.key in typed else len(typed))
 
 
 def open_runs(paths: Sequence[Path]) -> list[RunView]:
