@@ -117,7 +117,8 @@ def main() -> int:
             if "--write" in sys.argv:
                 path.write_text(renewed, encoding="utf-8")
             else:
-                wrong.append(f"{path.relative_to(ROOT)}: the generated tables are old; run {' '.join(sys.argv)} --write")
+                renew = f"run {' '.join(sys.argv)} --write"
+                wrong.append(f"{path.relative_to(ROOT)}: the generated tables are old; {renew}")
         wrong += broken_links(path, text)
         wrong += unparsable(path, text)
         wrong += [f"{path.relative_to(ROOT)}: a machine's path: {m}" for m in set(PRIVATE.findall(text))]
