@@ -1,6 +1,6 @@
 """The grader measured: public hard cases, the golds of MATH, throughput; beside math-verify where that is installed.
 
-    python benchmarks/grader.py cases [--peer PYTHON]
+    python benchmarks/grader.py cases [--file CASES.jsonl --adjudicated TABLE.json] [--misses] [--peer PYTHON]
     python benchmarks/grader.py golds MATH.jsonl.gz
     python benchmarks/grader.py speed MATH.jsonl.gz --peer PYTHON
 
@@ -8,7 +8,9 @@
 ``grader_side.py`` in that interpreter. Both arms get the same pairs, in two processes each, one after the other and
 in turn (thence, peer, thence, peer); only the grading is timed, not the start and not the import.
 
-``cases``: what share of tests/grading/hard_cases.jsonl each judges as expected, per half, with false accepts.
+``cases``: what share of the cases (those of tests/grading/hard_cases.jsonl unless said otherwise) each judges as
+expected, per half if the cases have halves, with false accepts and those on plain numbers. A case of kind ``answer``
+is graded without extraction. An adjudication has the time when it was decided; those before the run get their own row.
 ``golds``: how many of MATH's references are read as a typed value, equal their own re-rendering (no comparison of
 strings is involved: keys are made from both texts), and refuse wrong answers next to them (``grading.perturb``).
 ``speed``: pairs are each reference with its re-rendering and with a wrong answer.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +29,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from thence.grading import grade_math
 from thence.grading.mathematics import reference_answer
@@ -38,6 +42,7 @@ from thence.grading.values import read
 SIDE = Path(__file__).with_name("grader_side.py")
 CASES = Path(__file__).parents[1] / "tests" / "grading"
 ROUNDS = 3
+Case = dict[str, Any]
 
 
 def arm(python: str, name: str, mode: str, pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
@@ -56,24 +61,49 @@ def arms(peer: str | None) -> list[tuple[str, str]]:
     return [(sys.executable, "thence"), *([(peer, "math-verify")] if peer else [])]
 
 
-def cases(peer: str | None) -> None:
-    """Print the share of hard cases judged as expected."""
-    rows = [json.loads(line) for line in (CASES / "hard_cases.jsonl").read_text().splitlines()]
-    decided = {(a["gold"], a["answer"]): a["expected"] for a in json.loads((CASES / "adjudicated.json").read_text())}
+def judged(python: str, name: str, rows: Sequence[Case]) -> list[bool | None]:
+    """One arm's verdicts, each kind of case in its own mode; nothing where the grader raised."""
+    verdicts: list[bool | None] = [None] * len(rows)
+    for kind in sorted({str(row.get("kind", "solution")) for row in rows}):
+        places = [i for i, row in enumerate(rows) if row.get("kind", "solution") == kind]
+        found = arm(python, name, kind, [(str(rows[i]["gold"]), str(rows[i]["answer"])) for i in places])["verdicts"]
+        assert isinstance(found, list)
+        for i, verdict in zip(places, found, strict=True):
+            verdicts[i] = None if verdict is None else bool(verdict)
+    return verdicts
+
+
+def is_plain(row: Case) -> bool:
+    """Whether both texts are nothing but a number."""
+    return all(re.fullmatch(r"\s*[-+]?(\d[\d,]*\.?\d*|\.\d+)\s*", str(row[side])) for side in ("gold", "answer"))
+
+
+def cases(peer: str | None, file: Path, adjudicated: Path, misses: bool) -> None:
+    """Print the share of cases judged as expected."""
+    rows: list[Case] = [json.loads(line) for line in file.read_text().splitlines()]
+    decided: list[Case] = json.loads(adjudicated.read_text())
+    early = [a for a in decided if str(a.get("when", "")).startswith("before")]
+    tables = [("as published", []), *([("decided before", early)] if early else []), ("adjudicated", decided)]
     for python, name in arms(peer):
-        verdicts = arm(python, name, "solution", [(r["gold"], r["answer"]) for r in rows])["verdicts"]
-        assert isinstance(verdicts, list)
-        for half in ("dev", "test"):
-            for label, table in (("as published", {}), ("adjudicated", decided)):
-                pairs = [
-                    (bool(v), bool(table.get((r["gold"], r["answer"]), r["expected"])))
-                    for r, v in zip(rows, verdicts, strict=True)
-                    if r["half"] == half
+        verdicts = judged(python, name, rows)
+        for half in sorted({str(row.get("half", "all")) for row in rows}):
+            for label, table in tables:
+                says = {(a["gold"], a["answer"]): a["expected"] for a in table}
+                found = [
+                    (row, verdict, bool(says.get((row["gold"], row["answer"]), row["expected"])))
+                    for row, verdict in zip(rows, verdicts, strict=True)
+                    if row.get("half", "all") == half
                 ]
-                right = sum(v == e for v, e in pairs)
-                accepts = sum(v and not e for v, e in pairs)
-                print(f"{name:12} {half:4} {label:12} {right}/{len(pairs)} = {right / len(pairs):.3f}, "
-                      f"{accepts} false accepts")  # fmt: skip
+                right = sum(verdict == expected for _, verdict, expected in found)
+                accepts = [row for row, verdict, expected in found if verdict and not expected]
+                print(f"{name:12} {half:4} {label:14} {right}/{len(found)} = {right / len(found):.3f}, "
+                      f"{len(accepts)} false accepts, {sum(map(is_plain, accepts))} on plain numbers, "
+                      f"{sum(verdict is None for _, verdict, _ in found)} raised")  # fmt: skip
+                for row, verdict, expected in found if misses and label == tables[-1][0] else []:
+                    if verdict != expected:
+                        said = {True: "accepted", False: "refused ", None: "raised  "}[verdict]
+                        where = ", ".join(map(str, row["sources"]))
+                        print(f"    {said} {row['gold']!r} <- {row['answer']!r} ({where})")
 
 
 def references(path: str) -> list[str]:
@@ -132,9 +162,12 @@ def main() -> None:
     parser.add_argument("part", choices=["cases", "golds", "speed"])
     parser.add_argument("file", nargs="?")
     parser.add_argument("--peer")
+    parser.add_argument("--file", dest="cases", type=Path, default=CASES / "hard_cases.jsonl")
+    parser.add_argument("--adjudicated", type=Path, default=CASES / "adjudicated.json")
+    parser.add_argument("--misses", action="store_true", help="list what was misjudged after the adjudications")
     given = parser.parse_args()
     if given.part == "cases":
-        cases(given.peer)
+        cases(given.peer, given.cases, given.adjudicated, given.misses)
     elif given.file is None or (given.part == "speed" and given.peer is None):
         parser.error(f"{given.part} needs a file{' and --peer' if given.part == 'speed' else ''}")
     elif given.part == "golds":

@@ -1,10 +1,10 @@
 """One arm of ``grader.py``: grades the pairs of a JSON file in two processes, prints verdicts and seconds.
 
-    python benchmarks/grader_side.py thence|math-verify solution|answer PAIRS.json
+    python benchmarks/grader_side.py thence|math-verify solution|reply|answer PAIRS.json
 
 math-verify is called as its documentation says: LaTeX and plain expressions on both sides, the gold first. An answer
-without dollars or a box is put into dollars, which its LaTeX pattern needs; for ``solution`` the texts are given as
-they are.
+without dollars or a box is put into dollars, which its LaTeX pattern needs, and so is the gold for ``reply``; for
+``solution`` both texts are given as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 def _thence(mode: str) -> Callable[[Pair], bool]:
     from thence.grading.mathematics import grade_math, grade_solution
 
-    grade = grade_solution if mode == "solution" else grade_math
+    grade = grade_math if mode == "answer" else grade_solution
     return lambda pair: grade(*pair).correct
 
 
@@ -34,8 +34,13 @@ def _math_verify(mode: str) -> Callable[[Pair], bool]:
     logging.disable(logging.CRITICAL)
     kinds = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
 
+    def dressed(text: str) -> str:
+        return text if text.startswith("$") or "\\boxed" in text else f"${text}$"
+
     def grade(pair: Pair) -> bool:
-        gold, answer = pair if mode == "solution" else (f"${pair[0]}$", f"${pair[1]}$")
+        gold, answer = pair
+        gold = gold if mode == "solution" else dressed(gold)
+        answer = dressed(answer) if mode == "answer" else answer
         return bool(verify(parse(gold, kinds), parse(answer, kinds)))
 
     return grade
@@ -51,9 +56,14 @@ def _start(name: str, mode: str) -> None:
     _GRADE(("$1$", "$2$"))
 
 
-def _one(pair: Pair) -> bool:
+def _one(pair: Pair) -> bool | None:
+    """The verdict; nothing if the grader raised, which no case expects."""
     assert _GRADE is not None
-    return _GRADE(pair)
+    try:
+        return _GRADE(pair)
+    except Exception as error:
+        print(f"raised on {pair!r:.200}: {error!r:.200}", file=sys.stderr)
+        return None
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ GRIDS = {
     ],
     "adaptive-consistency": ["adaptive-consistency(n=10,ahead={0,3})"],
     "esc": ["esc(n=10,window={2,3})"],
+    "certified": ["certified(alpha=0.3,n=6)"],
+    "universal-self-consistency": ["universal-self-consistency(n=3,orders=2)"],
     "cot-decoding": ["cot-decoding(k={1,3,10},select={max,aggregate})"],
     "confidence": ["confidence(n=5,by={mean,answer,min,delta})"],
     "beam": ["beam(n=6,width=3,verifier={logprob,agreement},select={max,vote})", "beam(n=4,keep=50%,verifier=logprob)"],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from . import methods
 from .core.answers import Reading
@@ -17,7 +17,7 @@ from .core.background import run_sync
 from .core.completion import Ability, Sampling
 from .core.errors import UsageError
 from .core.problem import Message, Problem
-from .core.protocols import Generator, PromptStyle, Task
+from .core.protocols import Connects, Generator, PromptStyle, Task
 from .core.search import Result, Strategy
 from .core.solve import check_needs
 from .core.solve import solve as _solve
@@ -45,10 +45,14 @@ class Setup:
 
 
 def load(model: str = "acorn", options: ModelOptions | None = None) -> Generator:
-    """The generator ``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL`` or ``replay:FILE``; loaded once."""
-    key = repr((model, options or ModelOptions()))
+    """The generator ``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL``, ``replay:FILE`` or ``pool:M1,M2``; loaded
+    once, also where it is in a pool and alone."""
+    own = options or ModelOptions()
+    if not methods.is_pool(model):
+        own = replace(own, skill=None)
+    key = repr((model, own))
     if key not in _loaded:
-        _loaded[key] = methods.model(model, options)
+        _loaded[key] = methods.model(model, own, load=load)
     return _loaded[key]
 
 
@@ -99,17 +103,24 @@ def setup(
     fallback_prompt: str = "cot",
     options: ModelOptions | None = None,
     sampling: dict[str, Any] | None = None,
+    retrieve: str | None = None,
 ) -> Setup:
     """Turn names into objects; ``checked`` then asks the model whether it can do what they need.
 
     A strategy may bring its own default prompt (CoT-decoding needs the bare question); ``fallback_prompt`` is the
-    task's.
+    task's. ``retrieve`` puts what is found in that collection before whatever prompt it is.
     """
     sampling = {k: v for k, v in (sampling or {}).items() if v is not None}
     Sampling(**sampling)  # a value out of range is refused before a model is loaded
     strategy_text = methods.canonical(strategy) if isinstance(strategy, str) else type(strategy).__name__
     made = methods.strategy(strategy) if isinstance(strategy, str) else strategy
     chosen = prompt if prompt is not None else getattr(made, "default_prompt", None) or fallback_prompt
+    if retrieve is not None:
+        if not isinstance(chosen, str):
+            raise UsageError(
+                "retrieve= takes a prompt by its name; for your own style write Retrieve(collection, style)"
+            )
+        chosen = methods.retrieving(chosen, retrieve)
     style = methods.prompt(chosen) if isinstance(chosen, str) else chosen
     generator = load(model, options) if isinstance(model, str) else model
     name = model if isinstance(model, str) else generator.identity
@@ -144,13 +155,6 @@ async def connect(generator: Generator, needs: frozenset[Ability]) -> None:
     """Let a server's generator learn what the server can do; other generators know it already."""
     if isinstance(generator, Connects):
         await generator.connect(needs)
-
-
-@runtime_checkable
-class Connects(Protocol):
-    """A generator that learns what it can do by asking."""
-
-    async def connect(self, needs: frozenset[Ability]) -> None: ...
 
 
 def check_model(generator: Generator, model: str, strategy_name: str, strategy: Strategy, style: PromptStyle) -> None:
@@ -361,24 +365,31 @@ def make_arms(
     model: str | Generator,
     options: ModelOptions | None,
     sampling: dict[str, Any],
+    retrieve: str | None = None,
 ) -> tuple[list[Arm], Generator, str]:
     """Every arm of every grid, and the generator (with its name) of those that name no model.
 
     An arm is written ``STRATEGY``, ``STRATEGY @ PROMPT`` or ``STRATEGY @ PROMPT on MODEL``; without a prompt it takes
-    ``prompt``, else the strategy's own default, else the task's.
+    ``prompt``, else the strategy's own default, else the task's, and with ``retrieve`` what is found in that collection
+    before it.
     """
     from .evals.evaluate import Arm
 
     if not texts:
         raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
     made: list[Arm] = []
+    styles: dict[str, PromptStyle] = {}
     for text in texts:
         rest, on, own_model = (part.strip() for part in text.partition(" on "))
         written, at, own_prompt = (part.strip() for part in rest.partition(" @ "))
         for name, strategy in methods.strategies(written):
             default = getattr(strategy, "default_prompt", None) or chosen.default_prompt
             prompt_text = own_prompt if at else prompt or default
-            style = methods.prompt(prompt_text)
+            if retrieve is not None and not at:
+                prompt_text = methods.retrieving(prompt_text, retrieve)
+            if prompt_text not in styles:  # a collection is read and indexed once
+                styles[prompt_text] = methods.prompt(prompt_text)
+            style = styles[prompt_text]
             taken = own_model if on else model
             generator = load(taken, options) if isinstance(taken, str) else taken
             label = taken if isinstance(taken, str) else generator.identity

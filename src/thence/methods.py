@@ -15,7 +15,6 @@ import importlib.util
 import inspect
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -26,6 +25,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from .core.errors import UsageError
 from .core.protocols import Generator, PromptStyle, Task
 from .core.search import Strategy, Verifier
+from .core.specs import split, unquoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,20 @@ METHODS: tuple[Method, ...] = (
         "strategies.esc:EarlyStoppingConsistency",
         "vote that stops after a unanimous window",
         "2401.10480",
+    ),
+    _row(
+        "strategy",
+        "certified",
+        "strategies.certified:Certified",
+        "vote that stops when its winner is the mode with error at most alpha, at any time",
+        "2510.17472",
+    ),
+    _row(
+        "strategy",
+        "universal-self-consistency",
+        "strategies.universal:UniversalSelfConsistency",
+        "a model (--role judge) names the sample that most others agree with",
+        "2311.17311",
     ),
     _row(
         "strategy",
@@ -262,6 +276,32 @@ METHODS: tuple[Method, ...] = (
         "a short draft of each step; limit=N cuts it",
         "2502.18600",
     ),
+    _row(
+        "prompt",
+        "analogical",
+        "prompts.recall:Analogical",
+        "k related problems of the model's own making first; kind=unrelated is the control",
+        "2310.01714",
+    ),
+    _row(
+        "prompt",
+        "step-back",
+        "prompts.recall:StepBack",
+        "first call: the general question behind it; then the problem",
+        "2310.06117",
+    ),
+    _row(
+        "prompt",
+        "self-verify",
+        "prompts.recall:SelfVerify",
+        "in words, then as a program traced by hand, then compared; nothing is run",
+    ),
+    _row(
+        "prompt",
+        "retrieve",
+        "prompts.retrieval:Retrieve",
+        "retrieve(collection=FILE), solved problems or passages found by BM25; or --retrieve FILE",
+    ),
     _row("verifier", "logprob", "verifiers.basic:LogProb", "probability per token of the text"),
     _row("verifier", "agreement", "verifiers.basic:Agreement", "share of samples with the same answer", "2203.11171"),
     _row("verifier", "data-flow", "verifiers.data_flow:DataFlow", "every number traced to the question; no tokens"),
@@ -422,6 +462,7 @@ METHODS: tuple[Method, ...] = (
     _row("model", "hf", "generators.local:load_local", "hf:NAME_OR_PATH, any causal model in process"),
     _row("model", "openai", "generators.openai:OpenAIGenerator", "openai:NAME@URL, any OpenAI-compatible server"),
     _row("model", "replay", "generators.replay:ReplayGenerator", "replay:FILE, recorded samples"),
+    _row("model", "pool", "generators.pool:PoolGenerator", "pool:M1,M2, samples of several models in turn"),
     _row("model", "arc-dsl", "tasks.arc.models:dsl", "no language model: a search of short programs for arc"),
     _row(
         "model",
@@ -473,7 +514,7 @@ def parse(text: str) -> list[Spec]:
         raise UsageError(f"{text!r} does not end with ')'; write name(key=value, …), with shell quotes around it")
     keys: list[str] = []
     choices: list[list[str]] = []
-    for part in _split(rest[:-1], text):
+    for part in split(rest[:-1], text):
         key, equals, value = part.partition("=")
         key = key.strip()
         if not equals or not key:
@@ -487,42 +528,11 @@ def parse(text: str) -> list[Spec]:
 
 def _values(value: str, text: str) -> list[str]:
     if value.startswith("{") and value.endswith("}"):
-        options = [_unquoted(v.strip()) for v in _split(value[1:-1], text)]
+        options = [unquoted(v.strip()) for v in split(value[1:-1], text)]
         if not options:
             raise UsageError(f"{text!r}: an empty grid {{}}")
         return options
-    return [_unquoted(value)]
-
-
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        return re.sub(r"\\([\\\"'])", r"\1", value[1:-1])
-    return value
-
-
-def _split(text: str, whole: str) -> list[str]:
-    """Split at commas outside quotes and brackets."""
-    parts, depth, quote, start, escaped = [], 0, "", 0, False
-    for i, c in enumerate(text):
-        if quote:
-            if c == quote and not escaped:
-                quote = ""
-            escaped = c == "\\" and not escaped
-        elif c in "\"'":
-            quote = c
-        elif c in "({":
-            depth += 1
-        elif c in ")}":
-            depth -= 1
-            if depth < 0:
-                raise UsageError(f"{whole!r}: a closing {c!r} too many")
-        elif c == "," and depth == 0:
-            parts.append(text[start:i])
-            start = i + 1
-    if quote or depth:
-        raise UsageError(f"{whole!r}: a quote or bracket is not closed")
-    parts.append(text[start:])
-    return [p for p in parts if p.strip()]
+    return [unquoted(value)]
 
 
 def one(text: str, kind: str) -> Spec:
@@ -678,7 +688,32 @@ def prompt(text: str) -> PromptStyle:
     rows = named("prompt")
     if spec.name not in rows:
         raise UsageError(near(spec.name, list(rows), "prompt style") + "; a file is given by its path")
+    if spec.name == "retrieve":
+        return _retrieve(spec, _import(rows[spec.name].where))
     return cast(PromptStyle, build(_import(rows[spec.name].where), spec))
+
+
+def _retrieve(spec: Spec, cls: Callable[..., Any]) -> PromptStyle:
+    """Retrieval around another style: the collection is read here, the rest are the style's own parameters."""
+    from .tasks.passages import read_collection
+
+    given = dict(spec.arguments)
+    if not given.get("collection"):
+        raise UsageError("retrieve needs collection=FILE, a folder or module:function; e.g. --retrieve solved.jsonl")
+    known = ("collection", "style", "k", "control", "question", "solution")
+    if wrong := next((key for key in given if key not in known), None):
+        raise UsageError(f"retrieve: {near(wrong, known, 'parameter')}")
+    hints = _parameters(cls)
+    more = {key: convert(given[key], hints[key], f"retrieve: {key}") for key in ("k", "control") if key in given}
+    style = prompt(given.get("style", "cot"))
+    collection = read_collection(given["collection"], from_file, given.get("question"), given.get("solution"))
+    return cast(PromptStyle, cls(collection, style, **more))
+
+
+def retrieving(style: str, collection: str) -> str:
+    """The text of ``style`` with retrieval: ``FILE``, or ``FILE(k=2, control=random, question=COLUMN)``."""
+    spec = Spec(collection) if "(" not in collection or os.path.exists(collection) else one(collection, "collection")
+    return str(Spec("retrieve", (("collection", spec.name), *spec.arguments, ("style", style))))
 
 
 def verifier(text: str) -> Verifier:
@@ -760,7 +795,7 @@ class ModelOptions:
     """How to load a model or reach a server; each model reads the options that concern it.
 
     ``key_var`` names the environment variable that holds a server's key; ``headers`` and ``extra_body`` are sent with
-    every request. Keys are never stored.
+    every request. Keys are never stored. ``skill`` is the run file that weighs the votes of a pool's models.
     """
 
     dtype: str | None = None
@@ -774,11 +809,18 @@ class ModelOptions:
     headers: tuple[tuple[str, str], ...] = ()
     extra_body: tuple[tuple[str, Any], ...] = ()
     timeout: float | None = None
+    skill: str | None = None
     seed: int = 0
 
 
-def model(text: str, options: ModelOptions | None = None) -> Generator:
-    """``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL``, ``replay:FILE#source=NAME``."""
+Load = Callable[[str, ModelOptions | None], Generator]
+
+
+def model(text: str, options: ModelOptions | None = None, load: Load | None = None) -> Generator:
+    """``acorn``, ``hf:NAME_OR_PATH``, ``openai:NAME@URL``, ``replay:FILE#source=NAME``, ``pool:M1,M2``.
+
+    ``load`` gives a pool its models and keeps them; without it they are made here, and closed with the pool.
+    """
     o = options or ModelOptions()
     rows = named("model")
     if text.partition("(")[0].strip() in PROGRAMS:
@@ -792,6 +834,8 @@ def model(text: str, options: ModelOptions | None = None) -> Generator:
         raise UsageError(f"model {text!r} is not complete; write {rows[kind].what.split(',')[0]}")
     if kind == "openai":
         return _server(rest, o)
+    if kind == "pool":
+        return _pool(rest, o, load)
     where = _import(rows[kind].where)
     if kind == "replay":
         return cast(Generator, where.open(rest, seed=o.seed))
@@ -807,6 +851,25 @@ def model(text: str, options: ModelOptions | None = None) -> Generator:
             allow_pickle=o.allow_pickle,
         ),
     )
+
+
+def is_pool(text: str) -> bool:
+    """Whether a model is several."""
+    return text.partition(":")[0] == "pool"
+
+
+def _pool(rest: str, o: ModelOptions, load: Load | None) -> Generator:
+    from .generators.pool import PoolGenerator, names_of, parse_pool
+
+    texts, shares = parse_pool(f"pool:{rest}")
+    skill = None
+    if o.skill is not None:
+        from .stores.skill import read_skill
+
+        skill = read_skill(o.skill)
+    own = replace(o, skill=None)
+    models = {name: (load or model)(text, own) for name, text in zip(names_of(texts), texts, strict=True)}
+    return PoolGenerator(models, shares, skill=skill, owned=load is None)
 
 
 def _server(rest: str, o: ModelOptions) -> Generator:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from thence.cli import run
-from thence.evals.arena import write_battles
 from thence.evals.arena.simulate import Arena
 from thence.methods import task as task_of
 from thence.stores.sqlite import Cell, RunFile
+from thence.tasks.files import write_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "generators"))
 from stub import Call, Reply, Stub, chat
@@ -42,7 +42,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         for i in range(battles.n)
     ]
-    write_battles(path, rows)
+    write_rows(path, rows)
     return path
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_done_is_one_line(
 
 
 def test_separated_battles_name_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_battles(tmp_path / "b.jsonl", [{"model_a": "x", "model_b": "y", "winner": "model_a"}] * 3)
+    write_rows(tmp_path / "b.jsonl", [{"model_a": "x", "model_b": "y", "winner": "model_a"}] * 3)
     assert run(["arena", str(tmp_path / "b.jsonl")]) == 1
     assert "--ridge 0.5" in capsys.readouterr().err
     assert run(["arena", str(tmp_path / "b.jsonl"), "--ridge", "0.5"]) == 0

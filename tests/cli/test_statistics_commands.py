@@ -180,3 +180,16 @@ def test_curves_show_coverage_guesses_votes_and_cost(compared: Path, capsys: pyt
         assert words in printed[1]
     assert run(["curves", str(compared), "--flops", "many"]) == 2
     assert run(["curves", str(compared.with_name("none.db"))]) == 1
+
+
+@pytest.mark.parametrize("command", ["curves", "confidence", "show"])
+def test_an_arm_that_is_not_there_is_answered_by_those_that_are(
+    command: str, compared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not compared.exists():
+        asked(capsys, "compare", "wordproblems(level=2, size=60)", *ARMS, "--limit", "4", "--run", str(compared), "-q")
+    capsys.readouterr()
+    assert run([command, str(compared), "--arm", "nope"]) == 1
+    said = capsys.readouterr().err
+    assert "--arm 'greedy @ cot' --seed 0" in said
+    assert "Traceback" not in said

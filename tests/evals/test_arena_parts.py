@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thence.core.errors import DataError, StoreError, UsageError
-from thence.evals.arena import Options, leaderboard, make_battles, read_battles, write_battles
+from thence.core.errors import DataError, UsageError
+from thence.evals.arena import Options, leaderboard, make_battles, read_battles
 from thence.evals.arena.active import next_pairs, vote_gain, vote_variance
 from thence.evals.arena.battles import Battles, joined
 from thence.evals.arena.bradley_terry import fit
@@ -18,6 +18,7 @@ from thence.evals.arena.elo import elo, rate
 from thence.evals.arena.simulate import Arena
 from thence.evals.arena.style import difference, expand, measure, terms
 from thence.evals.arena.voters import KAPPAS, check_voters, surprises
+from thence.tasks.files import write_rows
 
 FOUR = Arena(np.array([-0.5, -0.1, 0.2, 0.4]))
 
@@ -272,11 +273,11 @@ def test_missing_columns_are_usage_errors(tmp_path: Path) -> None:
 
 
 def test_written_battles_are_read_again(tmp_path: Path) -> None:
-    write_battles(tmp_path / "sub" / "b.jsonl", [BATTLE, BATTLE | {"winner": "tie"}])
+    write_rows(tmp_path / "sub" / "b.jsonl", [BATTLE, BATTLE | {"winner": "tie"}])
     assert list(read_battles(tmp_path / "sub" / "b.jsonl").outcome) == [1, 0.5]
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be written"):
-        write_battles(tmp_path / "file" / "b.jsonl", [BATTLE])
+    with pytest.raises(DataError, match="cannot be written"):
+        write_rows(tmp_path / "file" / "b.jsonl", [BATTLE])
 
 
 # --- the leaderboard --------------------------------------------------------------------------------------------------

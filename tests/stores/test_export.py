@@ -103,7 +103,7 @@ def test_parquet_columns_have_one_type_whatever_a_run_holds(tmp_path: Path) -> N
 
 
 def test_errors_say_what_to_do(run: RunView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"must end in \.jsonl or \.parquet"):
+    with pytest.raises(UsageError, match=r"must end in \.jsonl, \.parquet or \.json"):
         export(run, tmp_path / "out.csv")
     (tmp_path / "taken.jsonl").mkdir()
     with pytest.raises(StoreError, match="cannot be written"):

@@ -14,6 +14,7 @@ from thence import methods
 from thence.core.answers import Verdict
 from thence.core.errors import DataError, UsageError
 from thence.core.protocols import Task
+from thence.grading.grade import grade
 from thence.grading.grids import Cells
 from thence.tasks.arc.files import read_tasks
 from thence.tasks.arc.prompt import read_question, write_question
@@ -197,3 +198,23 @@ def test_references_of_version_2_grade_themselves_and_its_questions_are_read_bac
     assert task.check_references() == []
     wanted = [(t.train, test) for t in task.tasks for test in t.inputs]
     assert [read_question(p.text) for p in task.problems()[::8]] == wanted[::8]
+
+
+def test_its_references_grade_themselves_by_the_task_and_by_the_graders_of_saved_outputs(file: Path) -> None:
+    task = Arc(str(file))
+    flip, other, same = task.problems()
+    assert [task.reference(p) for p in (flip, other, same)] == ["[[6, 5]]", "[[0, 7, 7]]", "[[4]]"]
+    for problem in task.problems():
+        gold = task.reference(problem)
+        assert gold is not None
+        found = task.reading.extract(gold)
+        assert found is not None
+        assert task.grade(problem, gold, found.value).correct
+        assert grade(gold, f"The output:\n{gold}").correct
+        assert grade(gold, found.value, "answer").correct
+    assert not grade("[[6, 5]]", "The output is\n5 6").correct
+
+
+def test_a_file_without_test_outputs_has_no_references(tmp_path: Path) -> None:
+    task = Arc(str(write(tmp_path / "open.json", {"flip": without_outputs(FLIP)})))
+    assert [task.reference(p) for p in task.problems()] == [None, None]

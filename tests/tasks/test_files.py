@@ -19,13 +19,13 @@ JSONL = '{"q": "a", "n": {"x": [1, 2]}}\n\n{"q": "b"}\n'
     ("name", "content"),
     [
         ("d.jsonl", JSONL),
-        ("d.jsonl.gz", gzip.compress(JSONL.encode())),
+        ("d.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)),
         ("d.data", JSONL),
         ("d.json", '[{"q": "a"}, {"q": "b"}]'),
-        ("d.json.gz", gzip.compress(b'[{"q": "a"}, {"q": "b"}]')),
+        ("d.json.gz", gzip.compress(b'[{"q": "a"}, {"q": "b"}]', mtime=0)),
         ("d", '[{"q": "a"}, {"q": "b"}]'),
         ("d.csv", '\ufeffq,n\na,"1\n2"\nb,3\n'),
-        ("d.csv.gz", gzip.compress(b"q\r\na\r\nb\r\n")),
+        ("d.csv.gz", gzip.compress(b"q\r\na\r\nb\r\n", mtime=0)),
     ],
 )
 def test_rows_of_every_format(tmp_path: Path, name: str, content: str | bytes) -> None:
@@ -53,7 +53,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
         ("d.jsonl", "\n \n", "no rows"),
         ("d.jsonl", b"\xff\xfe{", "not UTF-8"),
         ("d.jsonl", b"\x1f\x8b\x08broken", "damaged gzip"),
-        ("d.jsonl", gzip.compress(JSONL.encode())[:-9], "damaged gzip"),
+        ("d.jsonl", gzip.compress(JSONL.encode(), mtime=0)[:-9], "damaged gzip"),
         ("d.json", '{"q": 1}', "an object; it must be an array"),
         ("d.json", '[{"q": 1}, 2]', "entry 2: this is a number"),
         ("d.json", "[1", "is not JSON"),

@@ -7,6 +7,8 @@ import pytest
 from thence import methods
 from thence.core.answers import Verdict
 from thence.core.errors import UsageError
+from thence.core.protocols import NamesReferences
+from thence.grading.grade import grade
 from thence.tasks.perturbed import Perturbed, template_of
 from thence.tasks.templates.variants import VARIANTS
 
@@ -58,3 +60,14 @@ def test_an_id_without_an_instance_is_its_own_template() -> None:
     assert [template_of(i) for i in ("more-times-003", "gsm8k-test-0001", "q7", "a-b")] == [
         "more-times", "gsm8k-test", "q7", "a-b"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["original", "numbers"])
+def test_the_reference_of_every_problem_is_right_by_the_task_and_by_a_plain_grader(variant: str) -> None:
+    task = methods.task(f"perturbed(instances=1, variant={variant})")
+    assert isinstance(task, NamesReferences)
+    for problem in task.problems():
+        gold = task.reference(problem)
+        assert gold is not None
+        assert task.grade(problem, f"#### {gold}", gold).correct
+        assert grade(gold, f"So it is #### {gold}").correct

@@ -19,6 +19,7 @@ from thence.tasks.arc.files import ArcTask
 from thence.tasks.arc.task import Arc
 from thence.tasks.files import parse_json, read_text
 
+from .outputs import needs_matplotlib, spared, write_text
 from .present import number, out, plain, print_json, table
 
 Scored = tuple[str, Mapping[str, Sequence[Sequence[object]]]]  # who, and the attempts
@@ -57,6 +58,8 @@ def arc(
     """
     if output is not None and draw is None:
         raise UsageError("-o writes one task's picture; say which with --draw ID")
+    for target in (write, output):
+        spared(target, None if source.startswith("arc(") else source, submission)
     task, given = _read(source)
     if submission is not None:
         if given:
@@ -103,7 +106,7 @@ def _write(path: Path, task: Arc, given: Sequence[Scored], most: int) -> None:
 
     if len(given) != 1:
         raise UsageError(f"--write needs the attempts of one run; there are {len(given)}")
-    path.write_text(dumps(submission(task.tasks, given[0][1], most)), encoding="utf-8")
+    write_text(path, dumps(submission(task.tasks, given[0][1], most)))
 
 
 def _describe(task: Arc, *, json: bool) -> None:
@@ -172,8 +175,9 @@ def _draw(task: Arc, given: Sequence[Scored], most: int, which: str, output: Pat
     if output is not None:
         from thence.evals.arc_pictures import draw
 
-        draw(output, found, tries, inputs)
-        out.print(plain(f"picture {output}"))
+        with needs_matplotlib():
+            picture = draw(output, found, tries, inputs)
+        out.print(plain(f"picture {picture}"))
         return
     _print_task(found, tries, inputs)
 

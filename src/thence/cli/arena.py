@@ -14,9 +14,9 @@ from cyclopts import Parameter
 from thence import api
 from thence.core.background import run_sync
 from thence.core.clean import one_line
-from thence.core.errors import ModelError, UsageError
+from thence.core.errors import ModelError, UsageError, check_counts, check_shares
 from thence.core.run import Stopper
-from thence.evals.arena import Battles, Board, Options, battles_of, leaderboard, read_battles, write_battles
+from thence.evals.arena import Battles, Board, Options, battles_of, leaderboard, read_battles
 from thence.evals.arena.battles import joined
 from thence.evals.arena.contests import by_verdict, contestants
 from thence.evals.arena.judging import Judging, questions
@@ -24,9 +24,10 @@ from thence.evals.arena.judging import judge as ask_judge
 from thence.evals.evaluate import shared_header
 from thence.stores.header import default_path
 from thence.stores.sqlite import RunFile, RunView
-from thence.tasks.files import Row
+from thence.tasks.files import Row, write_rows
 
 from .options import ModelFlags
+from .outputs import needs_matplotlib, spared
 from .present import err, out, percent, plain, print_json, table
 from .running import run_path, with_signals
 
@@ -127,6 +128,9 @@ def arena(
         alpha=alpha,
         seed=seed,
     )
+    check_counts("arena", 0, seed=seed)
+    check_shares("arena", alpha=alpha)
+    spared(output, *files)
     from_runs = [file.suffix == ".db" for file in files]
     if not files or any(from_runs) != all(from_runs):
         raise UsageError("which battles? give battle files (.jsonl, .json, .csv), or run files (.db), not both")
@@ -202,7 +206,7 @@ def _of_runs(
     if judged is not None and not rows:
         raise ModelError(_no_battles(judged))
     if output is not None:
-        write_battles(output, rows)
+        write_rows(output, rows)
         err.print(plain(f"battles {output}", "dim"))
     source = ", ".join(str(file) for file in files)
     read = battles_of([Row(f"battle {i}", row) for i, row in enumerate(rows, 1)], source, control, cluster=cluster)
@@ -379,8 +383,6 @@ def _show_voters(board: Board) -> None:
 
 
 def _draw(board: Board, path: Path) -> None:
-    try:
+    with needs_matplotlib():
         from thence.evals.arena.picture import draw
-    except ImportError:
-        raise UsageError('the plot needs matplotlib: pip install "thence[plot]"') from None
     err.print(plain(f"plot {draw(board, path)}", "dim"))

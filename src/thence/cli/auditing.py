@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thence.core.clean import one_line
-from thence.core.errors import DataError
+from thence.core.errors import DataError, ThenceError, UsageError, check_counts
 from thence.evals.audit import Audit, Estimate, audit, draw, strata
 from thence.evals.regrade import Regraded
 from thence.evals.saved import read_label
@@ -21,6 +21,12 @@ LABEL = "right"
 
 def write_sample(graded: Regraded, n: int, seed: int, output: Path) -> int:
     """Write the texts to label: with reference and question, without verdict, answer, source or stored label."""
+    check_counts("audit", 0, seed=seed)
+    if done := _labels_in(output):
+        raise UsageError(
+            f"{output} holds {done} labels, which would be lost; read them with --audit {output}, or write the sample "
+            "to another file"
+        )
     keys = _keys(graded)
     chosen = draw([g.verdict for g in graded.grades], n, seed)
     header = {"kind": HEADER, "n": n, "seed": seed, "grader": graded.grader, "texts": len(graded.items)}
@@ -31,6 +37,17 @@ def write_sample(graded: Regraded, n: int, seed: int, output: Path) -> int:
     write_rows(output, rows)
     out.print(plain(f"{output}: {len(chosen):,} texts of {len(graded.items):,}; write true or false into {LABEL!r}"))
     return 0
+
+
+def _labels_in(path: Path) -> int:
+    """How many texts of a sample that is there have a label; 0 for a file that is no sample."""
+    if not path.is_file():
+        return 0
+    try:
+        rows = read_rows(path, "grade")
+    except ThenceError:
+        return 0
+    return sum(row.fields.get(LABEL) is not None for row in rows if "key" in row.fields)
 
 
 def show_audit(graded: Regraded, labels: Path, seed: int, json: bool) -> int:

@@ -70,7 +70,7 @@ def break_verifier(
         No progress.
     """
     judge = methods.verifier(verifier)
-    chosen = checked_task(columns.applied(task))
+    chosen = checked_task(columns.applied(task), bad_references=columns.bad_references)
     if not chosen.has_references:
         raise UsageError(f"{chosen.spec} has no references; who is right has to be known to break a verifier")
     ready = api.setup(

@@ -15,6 +15,7 @@ from thence.core.protocols import Task
 from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, Row, compare_header
 from thence.evals.compare import compare as run_comparison
 from thence.evals.estimate import Price
+from thence.evals.evaluate import chosen_problems
 from thence.evals.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
@@ -37,9 +38,10 @@ from .compare_extras import (
     traced,
 )
 from .options import ModelFlags, SamplingFlags, TaskFlags
+from .pools import show_pools
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
-from .running import checked_task, run_path, tell_verifiers, with_signals
+from .running import checked_task, run_path, tell_retrieval, tell_verifiers, with_signals
 
 
 def compare(
@@ -48,6 +50,7 @@ def compare(
     *arms: str,
     grid: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
+    retrieve: str | None = None,
     seeds: str = "0",
     budget: str | None = None,
     limit: int | None = None,
@@ -78,6 +81,9 @@ def compare(
         The same as an option, may be repeated.
     prompt
         Prompt of every arm that names none; default: the strategy's own, else the task's.
+    retrieve
+        Put what is found there before each question, in arms that name no prompt: a file or folder of solved problems
+        or passages, or module:function. In an arm: "greedy @ retrieve(collection=FILE, k=2, control=random)".
     seeds
         Seeds of the sampling, e.g. 0,1,2.
     budget
@@ -110,12 +116,15 @@ def compare(
         No progress.
     """
     task = columns.applied(task)
-    chosen = checked_task(task)
+    chosen = checked_task(task, bad_references=columns.bad_references)
     seed_list = _numbers(seeds)
     budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)
     options = models.options(seed_list[0])
-    made, generator, model = api.make_arms([*arms, *grid], prompt, chosen, models.model, options, sampling.given())
+    made, generator, model = api.make_arms(
+        [*arms, *grid], prompt, chosen, models.model, options, sampling.given(), retrieve
+    )
     run_sync(api.checked_arms(made, generator, model))
+    tell_retrieval((arm.style for arm in made), chosen_problems(chosen, limit))
     tell_verifiers(arm.strategy for arm in made)
     prices = None if price is None else Price.parse(price)
     cells = Grid(tuple(made), seed_list, budgets, model)
@@ -130,6 +139,7 @@ def compare(
         "task": task,
         "arms": [*arms, *grid],
         "prompt": prompt,
+        "retrieve": retrieve,
         "seeds": seeds,
         "budget": budget,
         "limit": limit,
@@ -178,6 +188,7 @@ def compare(
         print_json(document)
     else:
         show_comparison(result)
+        show_pools(result)
         show_traces([(row.arm, found) for row, found in traces if found is not None])
         show_seeds(over)
         if by_cluster is not None:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from thence.core.errors import StoreError, UsageError
+from thence.core.errors import UsageError
 from thence.evals.calibration import BINS
 from thence.evals.confidence import ConfidenceReport, confidence_report, forecasts
 from thence.stores.sqlite import Cell, RunView
 
+from .outputs import needs_matplotlib
 from .present import err, out, percent, plain, print_json, table
-from .runs import last_run, wanted
+from .runs import asked_cells, last_run
 
 
 def confidence(
@@ -51,9 +52,7 @@ def confidence(
     """
     path = run if run is not None else last_run()
     with RunView(path) as view:
-        cells = [c for c in view.cells() if wanted(c, arm, seed, budget)]
-        if not cells:
-            raise StoreError(f"{path} holds no result{' for this arm' if arm or seed is not None else ''} yet")
+        cells = asked_cells(view, path, arm, seed, budget)
         if plot is not None and len(cells) > 1:
             raise UsageError(f"{path} has {len(cells)} arms and seeds; say with --arm and --seed which one to plot")
         reports = []
@@ -134,8 +133,6 @@ def _share(value: float | None, interval: tuple[float, float]) -> str:
 
 
 def _draw(report: ConfidenceReport, path: Path, title: str) -> None:
-    try:
+    with needs_matplotlib():
         from thence.evals.confidence_plot import draw_confidence
-    except ImportError:
-        raise UsageError('the plot needs matplotlib: pip install "thence[plot]"') from None
     err.print(plain(f"plot {draw_confidence(report, path, title)}", "dim"))

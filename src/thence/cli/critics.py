@@ -83,7 +83,7 @@ def critics(
     if run is not None and len(named) > 1:
         raise UsageError("--run is one policy's file, and there are several; leave it out")
     task = columns.applied(task)
-    chosen = checked_task(task)
+    chosen = checked_task(task, bad_references=columns.bad_references)
     if isinstance(chosen, FirstErrorTask):
         raise UsageError(f"{chosen.name}: its solutions are given; use thence eval {chosen.name} --verifier SPEC")
     if not chosen.has_references:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from thence import api
 from thence.core.budget import Charged
-from thence.core.errors import StoreError, ThenceError
+from thence.core.errors import ThenceError, check_counts
 from thence.core.protocols import Task
 from thence.evals.compare import short_model
 from thence.evals.coverage import guess_of_space
@@ -21,7 +21,7 @@ from thence.evals.run_curves import RunCurves, run_curves
 from thence.stores.sqlite import RunView
 
 from .present import number, out, percent, plain, print_json, table
-from .runs import last_run, wanted
+from .runs import asked_cells, last_run
 
 
 def curves(
@@ -60,14 +60,14 @@ def curves(
     json
         Print one JSON object.
     """
+    if space is not None:
+        check_counts("curves", space=space)
     path = run if run is not None else last_run()
     sizes = None if flops is None else Parameters.parse(flops)
     costs = None if price is None else Price.parse(price)
     made = []
     with RunView(path) as view:
-        cells = [c for c in view.cells() if wanted(c, arm, seed, budget)]
-        if not cells:
-            raise StoreError(f"{path} holds no result{' for this arm' if arm or seed is not None else ''} yet")
+        cells = asked_cells(view, path, arm, seed, budget)
         task = _task(view)
         for cell in cells:
             records: list[Record] = list(view.results(cell).values())

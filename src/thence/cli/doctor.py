@@ -36,7 +36,7 @@ VARIANTS = (
 def all_needs() -> dict[str, frozenset[Ability]]:
     """What every strategy (in its variants) and every prompt style needs of a model."""
     needs = {text: methods.strategy(text).needs for text in VARIANTS}
-    prompts = [*methods.named("prompt"), "chain-of-draft(limit=48)"]
+    prompts = [*(name for name in methods.named("prompt") if name != "retrieve"), "chain-of-draft(limit=48)"]
     return needs | {f"prompt {name}": methods.prompt(name).needs for name in prompts}
 
 

@@ -14,7 +14,8 @@ from thence.core.background import run_sync
 from thence.core.errors import UsageError
 from thence.core.run import Stopper
 from thence.evals.allocate import SharedVote, allocate
-from thence.evals.evaluate import Arm, Report, again, eval_header
+from thence.evals.compare import short_model
+from thence.evals.evaluate import Arm, Report, again, chosen_problems, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
 from thence.evals.trace_error import TraceError
 from thence.stores.header import default_path
@@ -25,9 +26,10 @@ from thence.tasks.first_error import FirstErrorTask
 from .compare_extras import trace_text, traced
 from .first_error import first_error
 from .options import ModelFlags, SamplingFlags, TaskFlags
+from .pools import show_models
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
-from .running import checked_task, run_path, tell_verifiers, with_signals
+from .running import checked_task, run_path, tell_retrieval, tell_verifiers, with_signals
 
 DEFAULT = "self-consistency(n=16)"
 
@@ -39,6 +41,7 @@ def evaluate(
     strategy: Annotated[str, Parameter(alias="-s")] = DEFAULT,
     verifier: str | None = None,
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
+    retrieve: str | None = None,
     limit: int | None = None,
     budget: str | None = None,
     total_budget: str | None = None,
@@ -67,6 +70,9 @@ def evaluate(
         data-flow.
     prompt
         A prompt style or file; default: the strategy's own, else the task's.
+    retrieve
+        Put what is found there before each question: a file or folder of solved problems or passages, or
+        module:function. Quote FILE(k=2, control=random) for more.
     limit
         Only the first so many problems of a shuffle that is the same for every seed and strategy.
     budget
@@ -98,9 +104,10 @@ def evaluate(
     if task is None:
         raise UsageError("which task? e.g. thence eval wordproblems")
     task = columns.applied(task)
-    chosen = checked_task(task)
+    chosen = checked_task(task, bad_references=columns.bad_references)
     if isinstance(chosen, FirstErrorTask):
-        if (strategy, prompt, budget, total_budget, reuse, dry_run, price) != (DEFAULT, *[None] * 3, (), False, None):
+        asked = (prompt, retrieve, budget, total_budget, price)
+        if strategy != DEFAULT or any(each is not None for each in asked) or reuse or dry_run:
             raise UsageError(f"{chosen.name}: its solutions are given and only judged; leave strategy and costs out")
         return first_error(
             chosen, task, verifier, limit=limit, seed=seed, run=run, json=json, quiet=quiet, models=models
@@ -117,8 +124,10 @@ def evaluate(
         fallback_prompt=chosen.default_prompt,
         options=models.options(seed),
         sampling=sampling.given(),
+        retrieve=retrieve,
     )
     run_sync(api.checked(ready))
+    tell_retrieval([ready.style], chosen_problems(chosen, limit))
     tell_verifiers([ready.strategy])
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     bidder = SharedVote.of(ready.strategy) if total is not None else None
@@ -131,7 +140,7 @@ def evaluate(
     arguments = {
         "task": task,
         "strategy": strategy,
-        "prompt": prompt,
+        "prompt": prompt if retrieve is None else ready.prompt_text,
         "limit": limit,
         "budget": budget,
         "total_budget": total_budget,
@@ -227,15 +236,15 @@ def show_report(report: Report, *, json: bool, price: str | None = None, traces:
     if json:
         print_json(document)
         return
-    out.print(
-        plain(f"{report.task}  {report.model}  {report.strategy}  prompt {report.prompt}  seed {report.seed}", "bold")
-    )
+    model = short_model(report.model) if report.models else report.model
+    out.print(plain(f"{report.task}  {model}  {report.strategy}  prompt {report.prompt}  seed {report.seed}", "bold"))
     if report.accuracy is None:
         out.print(plain(report.statement or "no problem was graded", "yellow"))
     rows = _rows(document, report)
     if traces is not None:
         rows.insert(2, ["right answers with a wrong step [95 %]", trace_text(traces)])
     out.print(table("", ["metric", "value"], rows, right=(1,)))
+    show_models(report)
     for problem, why in report.ungradable[:3]:
         out.print(plain(f"ungradable reference {problem}: {why}", "yellow"))
     for problem, why in report.failures[:3]:

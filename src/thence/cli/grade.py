@@ -28,6 +28,7 @@ from thence.stores.lm_eval import is_lm_eval
 from thence.stores.sqlite import RunView
 from thence.tasks.files import Row, read_rows, write_rows
 
+from .outputs import spared
 from .present import accuracy_text, out, percent, plain, print_json, table
 
 RUN_SUFFIXES = (".db", ".sqlite")
@@ -125,6 +126,7 @@ def grade(
         return _one_text(file, reply, kind or "completion", grader, json)
     if audit.audit_sample is not None and output is None:
         raise UsageError("--audit-sample needs a file for the sample: --output SAMPLE.jsonl")
+    spared(output, file, audit.audit)
     graded = _graded(file, columns.columns(), kind, grader, against, task)
     if audit.audit_sample is not None:
         from .auditing import write_sample
@@ -177,6 +179,8 @@ def _read(file: str, columns: Columns, task_text: str | None, own_grader: bool) 
     """The texts of a file of any of the four kinds, and the task that they answer, if it is known."""
     path, what = Path(file), "grade"
     if path.suffix in RUN_SUFFIXES:
+        if columns != Columns():
+            raise UsageError(f"{file} is a run, which has no columns; leave out --text, --gold, --label and the like")
         with RunView(path) as run:
             task = _task_of(run.header, task_text, file)
             return _some(saved_in_run(run, task), file), task

@@ -13,6 +13,7 @@ from thence import __version__, methods
 from thence.cli.present import out, plain, print_json, table
 from thence.core.completion import Context
 from thence.core.problem import Problem
+from thence.core.protocols import AsksFirst
 
 PLURAL = {
     "strategy": "strategies",
@@ -85,13 +86,20 @@ def prompts(
         show_methods("prompt", json=json)
         return
     style = methods.prompt(name)
-    context = style.context(Problem("question", question))
+    problem, first = Problem("question", question), None
+    context = style.context(problem)
+    if isinstance(style, AsksFirst):
+        first, context = Context(style.first(problem)), style.informed(problem, "…")
     if json:
         turns = [{"role": m.role, "content": m.content} for m in context.messages]
         followup = style.followup.text if style.followup else None
         reply = "".join(s.text for s in context.reply)
-        print_json({"prompt": name, "messages": turns, "reply": reply, "followup": followup})
+        asked = [{"role": m.role, "content": m.content} for m in first.messages] if first else None
+        print_json({"prompt": name, "first": asked, "messages": turns, "reply": reply, "followup": followup})
         return
+    if first is not None:
+        _show_context(first)
+        out.print(plain("then, with the reply to it:", "dim"))
     _show_context(context)
     if style.followup is not None:
         out.print(plain("then, after the reply:", "dim"))
@@ -112,6 +120,7 @@ PACKAGES = {
     "plot": ("matplotlib",),
     "parquet": ("pyarrow",),
     "hub": ("datasets",),
+    "retrieve": ("bm25s",),
 }
 
 

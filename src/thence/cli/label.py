@@ -29,6 +29,7 @@ from thence.stores.header import default_path
 from thence.stores.sqlite import RunFile, RunView
 
 from .options import ModelFlags, SamplingFlags, TaskFlags
+from .outputs import spared
 from .present import err, out, percent, plain, print_json, table
 from .running import checked_task, run_path, with_signals
 
@@ -141,6 +142,7 @@ def label(
         return 0
     if output is None:
         raise UsageError("say where the labels go: -o FILE")
+    spared(output, None if by_hand else source)
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it must be one of {', '.join(FORMATS)}")
     more.check(models, elsewhere=by_hand or source is not None)
@@ -155,7 +157,7 @@ def label(
         return rate(records, output, labeler)
     if task is None:
         raise UsageError("say what to label: a task, or --from FILE")
-    chosen = checked_task(columns.applied(task))
+    chosen = checked_task(columns.applied(task), bad_references=columns.bad_references)
     if not chosen.has_references:
         raise UsageError(f"{chosen.spec} has no references; solutions are graded first, which needs the right answers")
     annotator: Annotator = Unlabelled() if by_hand else methods.annotator(method)
@@ -302,7 +304,7 @@ def recorded(path: Path, task: str | None, limit: int | None, cut: Segmenter) ->
         spec = task or run.header.get("task")
         if not isinstance(spec, str):
             raise UsageError(f"{path} does not say which task it solved; name it: thence label TASK --from {path}")
-        chosen = checked_task(spec)
+        chosen = checked_task(spec, bad_references=True)  # the run is made already
         return solutions_in(run, chosen, chosen_problems(chosen, limit), cut)
 
 

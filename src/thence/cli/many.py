@@ -15,9 +15,10 @@ from thence.stores.header import default_path
 from thence.stores.sqlite import Cell, RunFile
 
 from .options import ModelFlags, SamplingFlags
+from .outputs import spared
 from .present import err, number, plain, print_json
 from .progress import make
-from .running import run_path, with_signals
+from .running import run_path, tell_retrieval, with_signals
 
 
 def solve_file(
@@ -27,6 +28,7 @@ def solve_file(
     *,
     strategy: str,
     prompt: str | None,
+    retrieve: str | None,
     budget: int | None,
     seed: int,
     models: ModelFlags,
@@ -36,8 +38,12 @@ def solve_file(
     """Answer all questions of ``path``; one JSON object per question goes to ``output``, in the file's order."""
     if output is None:
         raise UsageError(f"{path} is a file of questions; say where the answers go with -o OUT.jsonl")
+    spared(output, path)
     task = api.task(str(Spec("jsonl", (("file", str(path)), ("question", column), ("answer", "none")))))
-    ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
+    ready = api.setup(
+        models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given(), retrieve=retrieve
+    )
+    tell_retrieval([ready.style], task.problems())
     run_sync(api.checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     header = eval_header(task, ready.generator, arm, seed=seed, budget=budget)

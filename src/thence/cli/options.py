@@ -20,7 +20,7 @@ class ModelFlags:
     """Which model, and how to load or reach it."""
 
     model: Annotated[str, Parameter(alias="-m")] = "acorn"
-    """acorn, hf:NAME_OR_PATH, openai:NAME@URL or replay:FILE#source=NAME."""
+    """acorn, hf:NAME_OR_PATH, openai:NAME@URL, replay:FILE#source=NAME, or several: pool:M1,M2."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Number format of a local model; default: what the processor is fast at."""
     device: str | None = None
@@ -43,6 +43,8 @@ class ModelFlags:
     """JSON object merged into every request to a server."""
     timeout: float | None = None
     """Seconds to wait for one answer of a server."""
+    skill: str | None = None
+    """Of a pool: the run file by which its models' votes are weighted under weight=skill; of other problems."""
     role: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Another model for a part, ROLE=MODEL, such as critic=openai:NAME@URL; may be repeated."""
 
@@ -60,6 +62,7 @@ class ModelFlags:
             headers=tuple(_pair(h) for h in self.header),
             extra_body=_body(self.extra_body),
             timeout=self.timeout,
+            skill=self.skill,
             seed=seed,
         )
 
@@ -119,6 +122,8 @@ class TaskFlags:
     """How answers are found: a regular expression, json:PATH or module:function (or path.py:function)."""
     grader: str | None = None
     """Your own grader, module:function or path.py:function; it runs in a process of its own under a deadline."""
+    bad_references: Annotated[bool, Parameter(negative="")] = False
+    """Run although some references do not grade themselves as right; they are listed."""
 
     def applied(self, task: str) -> str:
         """The task's text with these flags written into it."""

@@ -16,6 +16,7 @@ from thence.evals.overthinking import READERS, Overthinking, Revised, Wasted, re
 from thence.evals.overthinking import overthinking as measured
 from thence.stores.sqlite import RunView
 
+from .outputs import needs_matplotlib
 from .present import number, out, percent, plain, print_json, table
 from .runs import last_run
 
@@ -68,9 +69,9 @@ def overthinking(
         samples, lines, unit = read(chosen, view, cells, READERS[reader])
     found = measured(samples, lines, unit, groups)
     if plot is not None:
-        from thence.evals.lengths_plot import draw
-
-        draw(found, chosen.spec, plot)
+        with needs_matplotlib():
+            from thence.evals.lengths_plot import draw
+        plot = draw(found, chosen.spec, plot)
     if json:
         print_json({"run": str(path), "task": chosen.spec, "reader": reader} | found.document())
         return

@@ -24,6 +24,7 @@ from thence.tasks.templates.annotated import PUBLISHED
 from thence.tasks.templates.variants import VARIANTS, Variant
 
 from .options import ModelFlags, SamplingFlags
+from .outputs import needs_matplotlib
 from .present import err, out, plain, print_json, table
 from .progress import make
 from .running import checked_task, with_signals
@@ -39,6 +40,7 @@ def probe(
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
     seed: int = 0,
     same_law: Annotated[bool, Parameter(negative="")] = False,
+    bad_references: Annotated[bool, Parameter(negative="")] = False,
     plot: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
@@ -61,6 +63,8 @@ def probe(
         Seed of the sampling.
     same_law
         You vouch that the given tasks are no harder than the first: a gap then counts as memory.
+    bad_references
+        Run although some references do not grade themselves as right; they are listed.
     plot
         Where the picture goes (.png).
     json
@@ -68,7 +72,7 @@ def probe(
     quiet
         No progress.
     """
-    arms, lawful = _arms(tasks or ("perturbed",), variants, same_law)
+    arms, lawful = _arms(tasks or ("perturbed",), variants, same_law, bad_references)
     reports = _measured(arms, strategy, prompt, seed, models, sampling, quiet)
     from thence.evals.perturbation import probe as compare  # scipy
 
@@ -87,9 +91,11 @@ def probe(
     return 1 if incomplete else 0
 
 
-def _arms(tasks: tuple[str, ...], variants: str | None, vouched: bool) -> tuple[dict[str, Task], tuple[str, ...]]:
+def _arms(
+    tasks: tuple[str, ...], variants: str | None, vouched: bool, bad: bool
+) -> tuple[dict[str, Task], tuple[str, ...]]:
     """The arms by name, the originals first, and which of them are draws of the originals' law."""
-    given = [checked_task(text) for text in tasks]
+    given = [checked_task(text, bad_references=bad) for text in tasks]
     first = given[0]
     if len(given) == 1:
         if not isinstance(first, Perturbed):
@@ -233,8 +239,6 @@ def _p(value: float) -> str:
 
 
 def _draw(found: Probe, path: Path) -> None:
-    try:
+    with needs_matplotlib():
         from thence.evals.perturbation_plot import draw
-    except ImportError:
-        raise UsageError('the plot needs matplotlib: pip install "thence[plot]"') from None
     err.print(plain(f"plot {draw(found, path)}", "dim"))

@@ -76,7 +76,7 @@ def prompting(
     if not 0 < margin < 1:
         raise UsageError(f"--margin is {margin}; it must be between 0 and 1")
     task = columns.applied(task)
-    chosen = checked_task(task)
+    chosen = checked_task(task, bad_references=columns.bad_references)
     generator = api.load(models.model, models.options(seed))
     plan = Plan(
         tuple((name, methods.prompt(name)) for name in prompt),

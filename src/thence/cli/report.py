@@ -9,10 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from thence import methods
-from thence.core.errors import StoreError, ThenceError
+from thence.core.errors import ThenceError, check_counts
 from thence.evals.report_page import report_page
 from thence.evals.stored import open_runs, sections
 
+from .outputs import spared, write_text
 from .present import err, out, plain
 from .runs import last_run
 
@@ -41,18 +42,16 @@ def report(
     trees
         The most trees to show: of flipped problems, and of those answered wrongly although a sample was right.
     """
+    check_counts("report", 0, trees=trees)
     paths = list(run) or [last_run()]
+    target = output if output.suffix else output.with_suffix(".html")
+    spared(target, *paths)
     with ExitStack() as opened:
         views = [opened.enter_context(view) for view in open_runs(paths)]
         found = sections(views)
         questions = _questions([s.task for s in found])
         page = report_page(found, baseline=baseline, questions=questions, trees=trees, title=title)
-    target = output if output.suffix else output.with_suffix(".html")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{target}: cannot be written ({error.strerror})") from error
+    write_text(target, page)
     out.print(plain(f"report {target} ({len(page) / 1e6:.1f} MB)"))
     if len(page) > LARGE:
         err.print(plain("the page is large; --trees 10 makes it smaller", "yellow"))

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from thence import api
-from thence.core.protocols import Task
+from thence.core.errors import DataError
+from thence.core.problem import Problem
+from thence.core.protocols import PromptStyle, Task
 from thence.core.run import Stopper
 from thence.core.scores import Meaning
 from thence.core.search import Strategy
@@ -18,6 +20,7 @@ from thence.core.solve import parts
 from .present import err, plain
 
 T = TypeVar("T")
+LISTED = 10  # wrong references that are named; the self-check names all
 
 
 @runtime_checkable
@@ -60,14 +63,20 @@ def with_signals(make: Callable[[Stopper], Coroutine[Any, Any, T]]) -> T:
     return asyncio.run(main())
 
 
-def checked_task(text: str) -> Task:
-    """The task, after its references have graded themselves; those that do not are reported before any model runs."""
+def checked_task(text: str, *, bad_references: bool = False) -> Task:
+    """The task, after its references have graded themselves, before any model runs.
+
+    DataError where some do not, unless they are allowed by ``bad_references``: then they are listed on stderr.
+    """
     task = api.task(text)
     if task.has_references:
         wrong = task.check_references()
         if wrong:
-            shown = "; ".join(f"{i}: {why}" for i, why in wrong[:3])
-            err.print(plain(f"{len(wrong)} references do not grade themselves as correct, e.g. {shown}", "yellow"))
+            shown = "; ".join(f"{i}: {why}" for i, why in wrong[:LISTED]) + ("; …" if len(wrong) > LISTED else "")
+            said = f"{task.spec}: references that do not grade themselves as correct: {len(wrong):,} ({shown})"
+            if not bad_references:
+                raise DataError(f"{said}. Mend them (thence grade --self-check lists all), or add --bad-references")
+            err.print(plain(said, "yellow"))
     return task
 
 
@@ -89,3 +98,20 @@ def run_path(given: Path | None, default: Path) -> Path:
     verb = "resuming" if path.exists() else "writing"
     err.print(plain(f"{verb} {path}", "dim"))
     return path
+
+
+def tell_retrieval(styles: Iterable[PromptStyle], problems: Iterable[Problem]) -> None:
+    """What retrieval has for these problems: how many find something, near-duplicates left out, files not read."""
+    from thence.prompts.retrieval import Retrieve
+
+    asked = list(problems)
+    for style in dict.fromkeys(s for s in styles if isinstance(s, Retrieve)):
+        found = [style.found(p) for p in asked]
+        some, left_out = sum(bool(f.hits) for f in found), sum(len(f.duplicates) for f in found)
+        text = f"retrieval from {style.collection.label} (hash {style.data_hash[:12]}): "
+        text += f"something for {some:,} of {len(asked):,} questions; {left_out:,} near-duplicates left out"
+        err.print(plain(text + ("; control: drawn at random" if style.control == "random" else ""), "dim"))
+        for line in style.collection.skipped[:3]:
+            err.print(plain(f"not used: {line}", "yellow"))
+        if len(style.collection.skipped) > 3:
+            err.print(plain(f"not used: {len(style.collection.skipped) - 3:,} more files", "yellow"))

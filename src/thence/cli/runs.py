@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from thence.cli.outputs import spared, write_text
 from thence.cli.present import err, number, out, plain, print_json, table, tree_lines
 from thence.core.clean import one_line
 from thence.core.errors import StoreError, ThenceError, UsageError
@@ -127,17 +128,16 @@ def show(
     if html is not None and problem is None:
         raise UsageError("--html writes one problem's tree; say which with --problem ID")
     path = run if run is not None else last_run()
+    spared(html, path)
     with RunView(path) as view:
-        cells = [c for c in view.cells() if wanted(c, arm, seed, budget)]
-        if not cells:
-            raise StoreError(f"{path} holds no result{' for this arm' if arm or seed is not None else ''} yet")
+        cells = asked_cells(view, path, arm, seed, budget)
         if problem is not None:
             _show_problem(view, cells, problem, json, html)
         else:
             _show_run(view, cells, limit, json)
 
 
-def wanted(cell: Cell, arm: str | None, seed: int | None, budget: str | None) -> bool:
+def _wanted(cell: Cell, arm: str | None, seed: int | None, budget: str | None) -> bool:
     """Whether a cell is one of those asked for by ``--arm``, ``--seed`` and ``--budget``."""
     from thence.api import tokens
 
@@ -146,6 +146,23 @@ def wanted(cell: Cell, arm: str | None, seed: int | None, budget: str | None) ->
         and (seed is None or cell.seed == seed)
         and (budget is None or cell.budget == tokens(budget))
     )
+
+
+def asked_cells(view: RunView, path: Path, arm: str | None, seed: int | None, budget: str | None) -> list[Cell]:
+    """The cells that are asked for; StoreError, which names those there are, where there is none."""
+    cells = list(view.cells())
+    found = [cell for cell in cells if _wanted(cell, arm, seed, budget)]
+    if found:
+        return found
+    if not cells:
+        raise StoreError(f"{path} holds no result yet")
+    there = "; ".join(dict.fromkeys(_cell_flags(cell) for cell in cells))
+    raise StoreError(f"{path} has no result of this arm, seed and budget; it has {one_line(there, 1000)}")
+
+
+def _cell_flags(cell: Cell) -> str:
+    arm = f"--arm {cell.arm!r} " if cell.arm else ""
+    return f"{arm}--seed {cell.seed}" + (f" --budget {cell.budget}" if cell.budget else "")
 
 
 def _show_run(view: RunView, cells: list[Cell], limit: int, json: bool) -> None:
@@ -229,7 +246,7 @@ def _write_page(path: Path, view: RunView, cell: Cell, problem: str, record: dic
     }
     shown = {name: text for name, text in facts.items() if text}
     tree = Tree.from_record(view.tree(cell, problem) or [])
-    path.write_text(page(tree, title=problem, facts=shown, chosen=record.get("node")), encoding="utf-8")
+    write_text(path, page(tree, title=problem, facts=shown, chosen=record.get("node")))
     out.print(plain(f"page {path}"))
 
 
@@ -264,7 +281,9 @@ def export(
     from thence.stores.export import export as write
     from thence.stores.inspect_log import write_inspect
 
-    with RunView(run if run is not None else last_run()) as view:
+    path = run if run is not None else last_run()
+    spared(output, path)
+    with RunView(path) as view:
         inspect = output.suffix.lower() == ".json"
         if inspect and (samples or trees):
             raise UsageError("an inspect log has no place for --samples and --trees; write OUT.jsonl or OUT.parquet")

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from thence import api
 from thence.cli.options import ModelFlags, SamplingFlags
 from thence.cli.present import print_json, show_result
-from thence.cli.running import tell_verifiers
+from thence.cli.running import tell_retrieval, tell_verifiers
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
 
@@ -24,6 +24,7 @@ def solve(
     *,
     strategy: Annotated[str, Parameter(alias="-s")] = "self-consistency(n=16)",
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
+    retrieve: str | None = None,
     budget: str | None = None,
     seed: int = 0,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -43,6 +44,9 @@ def solve(
         How to spend the tokens, e.g. "self-consistency(n=16)"; see thence methods.
     prompt
         A prompt style or a prompt file; see thence prompts.
+    retrieve
+        Put what is found there before each question: a file or folder of solved problems or passages, or
+        module:function. Quote FILE(k=2, control=random) for more.
     budget
         Most charged tokens per question: 800, 1k, 2.5k.
     seed
@@ -65,6 +69,7 @@ def solve(
             column,
             strategy=strategy,
             prompt=prompt,
+            retrieve=retrieve,
             budget=api.tokens(budget),
             seed=seed,
             models=models,
@@ -75,7 +80,10 @@ def solve(
         raise UsageError("-o is for a file of questions; for one question use --json and redirect")
     api.as_problem(question)
     limit = api.tokens(budget)
-    ready = api.setup(models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given())
+    ready = api.setup(
+        models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given(), retrieve=retrieve
+    )
+    tell_retrieval([ready.style], [api.as_problem(question)])
     try:
         run_sync(api.checked(ready))
         tell_verifiers([ready.strategy])

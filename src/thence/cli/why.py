@@ -93,7 +93,7 @@ def why(
     """
     cut = Segmenter.from_spec(segmenter)
     method = Why(confidence, guess, delta, most, batch, tries)
-    chosen = checked_task(columns.applied(task))
+    chosen = checked_task(columns.applied(task), bad_references=columns.bad_references)
     if not chosen.has_references:
         raise UsageError(f"{chosen.spec} has no references; what is wrong with an answer needs the right one")
     asked = _problem(chosen, problem)

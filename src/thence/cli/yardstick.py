@@ -16,6 +16,7 @@ from thence.core.errors import UsageError
 from thence.core.search import Strategy, Verifier
 from thence.evals.yardstick import BUDGETS, CAP, Cell, Entry, Report, Row, measure, strata_of
 
+from .outputs import spared, write_text
 from .present import err, out, plain, print_json, table
 
 WITH_VERIFIER = {"best-of-n": ("best-of-n", "best-of-n(select=vote)")}
@@ -61,6 +62,7 @@ def yardstick(
     quiet
         No progress.
     """
+    spared(output)
     began = time.perf_counter()
     numbers = _numbers(budgets)
     entries, refused = entries_of(strategies)
@@ -86,7 +88,7 @@ def yardstick(
     )
     document = report.document() | {"seconds": round(time.perf_counter() - began, 1), "not_built": dict(refused)}
     if output is not None:
-        output.write_text(dumps(document, indent=1) + "\n")
+        write_text(output, dumps(document, indent=1) + "\n")
     if json:
         print_json(document)
     else:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from .errors import UsageError
 
 POLICY, VERIFIER = "policy", "verifier"  # roles: who generates, who judges
+POOL = "pool:"  # how the roles of a pool's models begin
 SPENT_OUT = "budget"  # why a search stopped
 
 

@@ -60,6 +60,32 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class Connects(Protocol):
+    """A generator that learns what it can do by asking."""
+
+    async def connect(self, needs: frozenset[Ability]) -> None: ...
+
+
+@runtime_checkable
+class Deals(Protocol):
+    """A policy of several models: it draws nothing itself, it says whose turn it is.
+
+    ``members`` are its models by role (each begins with ``POOL``); each has books of its own. Draw ``ordinal`` of the
+    pool is made by the role that ``deal`` names, and is the so-manieth of that model's own. ``weights`` are what a
+    sample of each counts on a problem (by its hash) in a vote weighted by skill; UsageError where none was measured. A
+    model that is gone for good answers with failures of kind ``LOST``, and the search goes on without its draws.
+    """
+
+    @property
+    def members(self) -> Mapping[str, Generator]: ...
+    def deal(self, ordinal: int) -> tuple[str, int]: ...
+    def weights(self, problem: str) -> Mapping[str, float]: ...
+
+
+LOST = "model lost"
+
+
+@runtime_checkable
 class CountsWaste(Protocol):
     """A generator with counters of its own, which it keeps equal to the books: only the search knows that a finished
     sample was not consumed."""
@@ -118,6 +144,24 @@ class PromptStyle(Protocol):
     def followup(self) -> Followup | None: ...
 
     def context(self, problem: Problem) -> Context: ...
+
+
+@runtime_checkable
+class AsksFirst(Protocol):
+    """A prompt style of two calls: the model's greedy reply to ``first``, at most ``first_tokens`` long, goes into the
+    prompt under which all samples of a problem are drawn."""
+
+    @property
+    def first_tokens(self) -> int: ...
+    def first(self, problem: Problem) -> tuple[Message, ...]: ...
+    def informed(self, problem: Problem, told: str) -> Context: ...
+
+
+@runtime_checkable
+class Cites(Protocol):
+    """A prompt style that says in a result's notes what it put before a problem, and where that comes from."""
+
+    def notes(self, problem: Problem) -> tuple[str, ...]: ...
 
 
 class Task(Protocol):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from .budget import Ledger
@@ -33,7 +34,8 @@ class Result:
     """What a strategy found for one problem.
 
     ``confidence`` is the strategy's own number in [0, 1] (agreement for votes) or None. ``stopped`` says why it ended
-    early (``budget``), None when it ran its course. ``node`` is the chosen trace's last node.
+    early (``budget``), None when it ran its course. ``node`` is the chosen trace's last node. ``lost`` counts the draws
+    of a pool's models that are gone, by role.
     """
 
     problem: Problem
@@ -45,6 +47,7 @@ class Result:
     stopped: str | None = None
     votes: tuple[Vote, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def trace(self) -> str:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from .answers import Reading
-from .budget import POLICY, SPENT_OUT, VERIFIER, Ledger
-from .completion import Ability, Completion, Context, Finish, Origin, Sampling, Segment, TokenLogprobs
+from .budget import POLICY, POOL, SPENT_OUT, VERIFIER, Ledger
+from .completion import Ability, Completion, Context, Failure, Finish, Origin, Sampling, Segment, TokenLogprobs
 from .errors import UsageError
 from .problem import Message, Problem
-from .protocols import Followup, Generator, KeepsStates, PromptStyle, SamplePool, Scorer
+from .protocols import AsksFirst, Deals, Followup, Generator, KeepsStates, PromptStyle, SamplePool, Scorer
 from .result import AnswerClass, Result, Vote
 from .scores import Score
 from .seeds import derive, digest
@@ -92,6 +92,7 @@ class Search:
     pool: SamplePool | None = None
     stopped: str | None = None
     reserved: int = 0
+    lost: dict[str, list[Failure]] = field(default_factory=dict)  # draws of a pool's models that are gone, by role
     _ordinals: dict[tuple[object, ...], int] = field(default_factory=lambda: defaultdict(int))
     _aside: dict[int, int] = field(default_factory=dict)
     _extra: dict[str, Generator] = field(default_factory=dict)
@@ -141,6 +142,8 @@ class Search:
         parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
         samplings = [self.sampling] if sampling is None else [sampling] if isinstance(sampling, Sampling) else sampling
         jobs: list[Job] = []
+        player = self.generator(role)
+        dealer = player if isinstance(player, Deals) else None
         counts = [n] * len(parents) if isinstance(n, int) else n
         for parent, count in zip(parents, counts, strict=True):
             context = self.context(parent)
@@ -153,7 +156,8 @@ class Search:
                 slot = (parent.index, role, kind, each.key())
                 for _ in range(count):
                     ordinal = self._ordinal(slot)
-                    jobs.append(Job(parent, ordinal, each, context, ids, hinted=messages is not None))
+                    job = Job(parent, ordinal, each, context, ids, role, hinted=messages is not None)
+                    jobs.append(self._dealt(job, dealer))
         return Stream(self, jobs, kind, role, ahead, order)
 
     async def expand(
@@ -289,6 +293,19 @@ class Search:
         self.stopped = view.stopped
         return result
 
+    @staticmethod
+    def _dealt(job: Job, dealer: Deals | None) -> Job:
+        """The job as it is, or in the hands of the one of a pool's models whose turn it is."""
+        if dealer is None:
+            return job
+        if job.node.parent is not None:
+            raise UsageError(
+                "pool: its models have different tokens, so none goes on with what another began; use one model"
+            )
+        job.role, job.ordinal = dealer.deal(job.ordinal)
+        job.ids = dealer.members[job.role].tokens(job.context)
+        return job
+
     def _ordinal(self, slot: tuple[object, ...]) -> int:
         """The number of the next draw of a slot."""
         self._ordinals[slot] += 1
@@ -365,13 +382,26 @@ class Search:
             ids = self.generator(role).tokens(context)
             via = (derive("ask", *((m.role, m.content) for m in messages)),)
             chosen = sampling or self.sampling.greedy()
-            jobs.append(Job(self.root, self._ordinal(slot), chosen, context, ids, via=via))
+            jobs.append(Job(self.root, self._ordinal(slot), chosen, context, ids, role, via=via))
         async with Stream(self, jobs, kind, role, 1 << 30, "seed") as answers:
             nodes = [node async for node in answers]
         self._asked.update((node.index, job.context) for node, job in zip(nodes, jobs, strict=False))
         for node, subject in zip(nodes, about, strict=False):
             node.about = (subject.index,)
         return nodes
+
+    async def prepare(self) -> tuple[str, ...]:
+        """Ask what a style of two calls wants to know before the problem is put: once, greedy, charged, an aside.
+
+        Notes for the result: where the budget ends in that call, the problem is put without what it would have said.
+        """
+        if not isinstance(self.style, AsksFirst) or self._base is not None:
+            return ()
+        first = replace(self.sampling.greedy(), max_tokens=self.style.first_tokens)
+        asked = await self.ask([self.style.first(self.problem)], kind=Kind.SUBQUESTION, sampling=first)
+        whole = [node.completion.reply for node in asked if node.completion.finish is not Finish.BUDGET]
+        self._base = self.style.informed(self.problem, whole[0] if whole else "")
+        return () if whole else (f"the first call of {self.style.name} did not fit the budget: asked without it",)
 
     async def likelihood(
         self,
@@ -446,6 +476,9 @@ class Search:
         answer: str | None = None,
     ) -> Result:
         """Close the search with ``node`` as the chosen solution (None: nothing was found)."""
+        for role, failures in sorted(self.lost.items()):
+            said = f"{role.removeprefix(POOL)} is lost: {len(failures)} of its draws are missing"
+            notes = (*notes, f"{said} ({failures[0].message})")
         if answer is None and node is not None and node.found is not None:
             answer = node.found.value
         return Result(
@@ -458,13 +491,15 @@ class Search:
             self.stopped,
             tuple(votes),
             tuple(notes),
+            {role: len(failures) for role, failures in self.lost.items()},
         )
 
     # --- bookkeeping -----------------------------------------------------------------------------------------------
 
     def generator(self, role: str) -> Generator:
         """The generator that plays ``role``; the policy plays every role that nobody else was given."""
-        return self._extra.get(role) or self.generators.get(role) or self.generators[POLICY]
+        found = self._extra.get(role) or self.generators.get(role) or self.generators[POLICY]
+        return found.members[role] if role.startswith(POOL) and isinstance(found, Deals) else found
 
     def context(self, node: Node) -> Context:
         """What the model reads when it continues ``node``."""
@@ -636,7 +671,7 @@ class Search:
             logprobs=node.completion.logprobs is not None,
         )
         ids = self.generator(POLICY).tokens(context)
-        job = Job(node, 0, sampling, context, ids)
+        job = Job(node, 0, sampling, context, ids, POLICY)
         async with Stream(self, [job], Kind.PROBE, POLICY, 1, "seed") as turns:
             async for probe in turns:
                 probe.read = True

@@ -10,7 +10,7 @@ from .budget import POLICY, Ledger
 from .completion import Ability, Sampling
 from .errors import UsageError
 from .problem import Problem
-from .protocols import Generator, PromptStyle, SamplePool, missing
+from .protocols import AsksFirst, Cites, Generator, PromptStyle, SamplePool, missing
 from .result import Result
 from .search import Priced, Search, Strategy
 from .segmenter import Segmenter
@@ -32,6 +32,12 @@ def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind
         }
         why = "; ".join(reasons.get(a, f"lacks {a}") for a in lacking)
         raise UsageError(f"{name}: the {kind} generator {why}")
+
+
+def check_one_call(style: PromptStyle, what: str) -> None:
+    """Refuse a style of two calls where prompts are made without asking."""
+    if isinstance(style, AsksFirst):
+        raise UsageError(f"{what}: the prompt {style.name} asks the model twice; only solve, eval and compare do that")
 
 
 def parts(strategy: object) -> Iterator[object]:
@@ -86,6 +92,9 @@ async def solve(
     )
     search.checker = next((part for part in parts(strategy) if isinstance(part, Priced)), None)
     try:
-        return await strategy.solve(search)
+        told = await search.prepare()
+        result = await strategy.solve(search)
+        result.notes += told + (style.notes(problem) if isinstance(style, Cites) else ())
+        return result
     finally:
         search.release()

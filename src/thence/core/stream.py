@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from .budget import SPENT_OUT, add
 from .completion import Completion, Context, Failure, Finish, Request, Sampling
 from .errors import CallFailed, ModelError, ServerError, StoreError, ThenceError, UsageError
-from .protocols import CountsWaste, Generator
+from .protocols import LOST, CountsWaste, Generator
 from .seeds import derive
 from .tree import SOLUTION, Kind, Node
 
@@ -32,6 +32,7 @@ class Job:
     sampling: Sampling
     context: Context
     ids: tuple[int, ...] | None
+    role: str  # the stream's, or that of one of a pool's models
     cap: int | None = None
     key: str = ""
     outcome: Completion | Failure | None = None
@@ -71,7 +72,7 @@ class Stream:
         self._broken: ThenceError | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
-        self._promised: set[Context] = set()  # contexts whose tokens an admitted draw of this stream will pay
+        self._promised: set[tuple[str, Context]] = set()  # whose tokens an admitted draw of this stream will pay
         self._reads_later = kind in SOLUTION and search.style.followup is not None
 
     async def __aenter__(self) -> Stream:
@@ -81,12 +82,12 @@ class Stream:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
-        book = self._search.ledger.book(self._role)
         for i, job in enumerate(self._jobs):
             self._release(job)
             if i not in self._handed and not job.pooled and isinstance(job.outcome, Completion):
+                book = self._search.ledger.book(job.role)
                 book.wasted = add(book.wasted, job.outcome.generated)
-                generator = self._search.generator(self._role)
+                generator = self._search.generator(job.role)
                 if isinstance(generator, CountsWaste) and job.outcome.generated is not None:
                     generator.waste(job.outcome.generated)
 
@@ -98,6 +99,7 @@ class Stream:
         search = self._search
         while True:
             if len(self._handed) == len(self._jobs):
+                self._all_lost()
                 raise StopAsyncIteration
             if not self._fill():
                 search.stopped = SPENT_OUT
@@ -106,7 +108,9 @@ class Stream:
                 raise self._broken
             i = self._ready()
             if i is not None:
-                return self._hand_out(i)
+                if (node := self._hand_out(i)) is None:
+                    continue
+                return node
             self._news.clear()
             await self._news.wait()
 
@@ -115,7 +119,14 @@ class Stream:
             return self._next if self._jobs[self._next].outcome is not None else None
         return next((i for i in self._arrived if i not in self._handed), None)
 
-    def _hand_out(self, i: int) -> Node:
+    def _all_lost(self) -> None:
+        """CallFailed where every draw was one of a model that is gone: nobody is left to answer."""
+        lost = [job.outcome for job in self._jobs if isinstance(job.outcome, Failure)]
+        if lost and len(lost) == len(self._jobs):
+            raise CallFailed(f"no model of the pool is left for this draw: {lost[0].message}", LOST)
+
+    def _hand_out(self, i: int) -> Node | None:
+        """The node of draw ``i``, charged; None for a draw of a pool's model that is gone."""
         job, search = self._jobs[i], self._search
         self._handed.add(i)
         while self._next < len(self._jobs) and self._next in self._handed:
@@ -125,19 +136,22 @@ class Stream:
             return job.taken
         outcome = job.outcome
         if isinstance(outcome, Failure):
+            if job.role != self._role and outcome.kind == LOST:
+                search.lost.setdefault(job.role, []).append(outcome)
+                return None
             raise CallFailed(f"{outcome.kind} after {outcome.attempts} attempt(s): {outcome.message}", outcome.kind)
         assert outcome is not None
         if outcome.finish is Finish.BUDGET:
             search.stopped = SPENT_OUT
-        search.charge_prompt(self._role, job.context, job.ids, outcome.prompt_tokens)
-        search.charge(self._role, generated=outcome.generated)
+        search.charge_prompt(job.role, job.context, job.ids, outcome.prompt_tokens)
+        search.charge(job.role, generated=outcome.generated)
         search.room()  # under a budget an unknown count is an error at once
         law = "hinted" if job.hinted else job.sampling.law(search.sampling)
         kind = self._kind
         own_stop = outcome.finish is Finish.STOP and set(job.sampling.stop) <= set(search.sampling.stop)
         if kind is Kind.STEP and (outcome.finish is Finish.EOS or own_stop):
             kind = Kind.FINISH
-        node = search.tree.add(job.node, outcome, job.path, kind=kind, role=self._role, law=law)
+        node = search.tree.add(job.node, outcome, job.path, kind=kind, role=job.role, law=law)
         search.note(job.key, node, job.context if job.hinted else None)
         if self._reads_later:
             search.set_aside(node)
@@ -163,9 +177,9 @@ class Stream:
     def _admit(self, job: Job, *, is_next: bool) -> bool:
         """Reserve tokens for a draw: its whole cap, or what is left if all earlier ones are paid."""
         search = self._search
-        cap = search.cap(job.sampling, job.ids, self._role, self._kind)
+        cap = search.cap(job.sampling, job.ids, job.role, self._kind)
         if not job.key:
-            job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
+            job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, job.role, self._kind, cap)
             job.taken = search.taken(job.key, cap)
         left = search.room()
         if left is None or job.taken is not None:
@@ -173,8 +187,8 @@ class Stream:
         if cap is None:
             raise UsageError("a budget needs a token cap per sample; set --max-tokens")
         later = search.followup_cost() if self._reads_later else 0
-        shared = job.context in self._promised
-        overhead = later + (0 if shared else search.unseen_prompt(self._role, job.context, job.ids))
+        shared = (job.role, job.context) in self._promised
+        overhead = later + (0 if shared else search.unseen_prompt(job.role, job.context, job.ids))
         rate = 0.0
         if self._kind in SOLUTION and (checker := search.checker) is not None:
             overhead += JUDGED_MORE + (0 if shared else search.unseen_by(checker, job.node))
@@ -187,42 +201,40 @@ class Stream:
             return False
         job.reserved = overhead + job.cap + ceil(rate * job.cap)
         search.reserved += job.reserved
-        self._promised.add(job.context)
+        self._promised.add((job.role, job.context))
         return True
 
     def _start(self, batch: range) -> None:
         search = self._search
-        calls: list[tuple[int, Request, int | None, int | None]] = []
+        calls: dict[str, list[tuple[int, Request, int | None, int | None]]] = {}  # by role
         capped: dict[tuple[int, int | None], Sampling] = {}
         for i in batch:
             job = self._jobs[i]
-            whole = search.cap(job.sampling, job.ids, self._role, self._kind)
+            whole = search.cap(job.sampling, job.ids, job.role, self._kind)
             cap = whole if job.cap is None else job.cap
             if job.ids is None and cap != whole:  # then the cap is part of who the sample is
-                job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, self._role, self._kind, cap)
-            known = job.taken.completion if job.taken is not None else search.from_pool(job, cap, self._role)
+                job.key = search.sample_key(job.context, job.ids, job.sampling, job.path, job.role, self._kind, cap)
+            known = job.taken.completion if job.taken is not None else search.from_pool(job, cap, job.role)
             if known is not None:
                 job.outcome, job.pooled = self._marked(known, cap, whole), True
                 self._arrived.append(i)
                 self._news.set()
                 continue
-            seed = derive(search.seed, search.problem.hash, job.path, self._role, str(self._kind))
+            seed = derive(search.seed, search.problem.hash, job.path, job.role, str(self._kind))
             sampling = capped.get((id(job.sampling), cap))
             if sampling is None:
                 sampling = capped[id(job.sampling), cap] = replace(job.sampling, max_tokens=cap)
-            calls.append(
-                (i, Request(job.context, sampling, seed, draw=job.ordinal, problem=search.problem.id), cap, whole)
-            )
-        if calls:
-            pump = asyncio.get_running_loop().create_task(self._pump(calls))
-            self._pumps.add(pump)
+            request = Request(job.context, sampling, seed, draw=job.ordinal, problem=search.problem.id)
+            calls.setdefault(job.role, []).append((i, request, cap, whole))
+        for role, requests in calls.items():
+            self._pumps.add(asyncio.get_running_loop().create_task(self._pump(role, requests)))
 
-    async def _pump(self, calls: list[tuple[int, Request, int | None, int | None]]) -> None:
-        """Carry outcomes from the generator to their jobs; every finished sample goes to the pool at once."""
+    async def _pump(self, role: str, calls: list[tuple[int, Request, int | None, int | None]]) -> None:
+        """Carry outcomes from a generator to their jobs; every finished sample goes to the pool at once."""
         search = self._search
         todo = {i for i, *_ in calls}
         try:
-            run = search.generator(self._role).run([c[1] for c in calls], search.ledger.book(self._role))
+            run = search.generator(role).run([c[1] for c in calls], search.ledger.book(role))
             async with aclosing(run) as outcomes:
                 async for k, outcome in outcomes:
                     i, _, cap, whole = calls[k]

@@ -38,10 +38,11 @@ from thence.core.answers import Verdict
 from thence.core.completion import Ability, Failure, Sampling
 from thence.core.errors import CallFailed, UsageError, check_counts
 from thence.core.problem import Problem
-from thence.core.protocols import Generator, PromptStyle, SamplePool, Task
+from thence.core.protocols import Cites, Deals, Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.search import POLICY, Result, Search, Strategy
 from thence.core.seeds import derive
+from thence.core.solve import check_one_call
 from thence.core.tree import Kind, Node
 from thence.core.votes import elect
 from thence.stores.sqlite import Cell, RunFile
@@ -262,6 +263,10 @@ async def allocate(
     the records of ``evaluate``. A problem whose calls failed keeps what it was charged; the next start tries it again.
     """
     check_counts("allocate", total=total, rounds=rounds)
+    if isinstance(generator, Deals):
+        raise UsageError("--total-budget plans with what one model's samples cost; with a pool use --budget")
+    check_one_call(style, "--total-budget")
+    check_one_call(style, "--total-budget")
     chosen = sampling or generator.defaults
     chosen = replace(chosen, stop=tuple(dict.fromkeys((*chosen.stop, *style.stop))))
     cell = Cell("", seed)
@@ -280,6 +285,9 @@ async def allocate(
         progress.on_start(len(problems), bidder.name)
     try:
         await _market(places, total, max(1, total // rounds), seed, generator, stopper)
+        for place in places:
+            if isinstance(place.said, Result) and isinstance(style, Cites):
+                place.said.notes += style.notes(place.problem)
         return await _close(task, places, report, cell, store, progress, started)
     finally:
         for place in places:

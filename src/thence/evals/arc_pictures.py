@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from thence.core.clean import one_line
-from thence.core.errors import StoreError
 from thence.grading.grids import Grid
 from thence.tasks.arc.files import ArcTask
 
@@ -64,13 +63,11 @@ def picture(task: ArcTask, attempts: Sequence[Sequence[Grid]] = (), inputs: Sequ
 
 def draw(
     path: Path, task: ArcTask, attempts: Sequence[Sequence[Grid]] = (), inputs: Sequence[int] | None = None
-) -> None:
-    """Write ``picture`` to ``path``; StoreError when that cannot be."""
-    data = picture(task, attempts, inputs)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
+) -> Path:
+    """Write ``picture`` as PNG and return its path; StoreError when that cannot be."""
+    from .plot import save
+
+    return save(picture(task, attempts, inputs), path)
 
 
 Shown = tuple[Grid, str, Grid | None]  # a grid, its title, and what it should be (an attempt only)

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from thence.core.answers import Verdict
-from thence.core.budget import Charged
+from thence.core.budget import POOL, Charged
 from thence.core.completion import Completion
 from thence.core.errors import UsageError
 from thence.core.protocols import Generator, SamplePool, Task
 from thence.core.run import Stopper
+from thence.generators.pool import short_pool
 from thence.stores.header import Document
 from thence.stores.sqlite import Cell, RunFile
 
@@ -66,7 +67,9 @@ class Grid:
 
 
 def short_model(name: str) -> str:
-    """A model's name without the folders of its file."""
+    """A model's name without the folders of its file; of a pool the names of its models."""
+    if name.startswith(POOL):
+        return short_pool(name)
     return re.sub(r"^(replay|hf):[^#]*/", r"\1:", name)
 
 

@@ -12,23 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from thence.core.clean import one_line
-from thence.core.errors import StoreError
 
 from .confidence import ConfidenceReport
-from .plot import COLOURS
+from .plot import COLOURS, save
 
 INCHES, DPI = (11.0, 5.0), 160
 
 
 def draw_confidence(report: ConfidenceReport, out: Path, title: str) -> Path:
     """Write the picture as PNG; StoreError where it cannot be written. Returns its path."""
-    path = out.with_suffix(".png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(report, title))
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
+    return save(picture(report, title), out)
 
 
 def picture(report: ConfidenceReport, title: str) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 from thence.core.budget import Charged
 from thence.core.errors import StoreError, UsageError
 from thence.core.problem import Problem
-from thence.core.protocols import Generator
+from thence.core.protocols import AsksFirst, Generator
 from thence.stores.sqlite import RunView
 
 from .evaluate import Arm
@@ -113,6 +113,7 @@ def estimate(
     if judged == 2:
         notes.append("the verifier's own tokens are not included, its requests are")
     turns = 2 if arm.style.followup is not None else 1
+    first = arm.style.first_tokens if isinstance(arm.style, AsksFirst) else 0
     lows, highs = 0.0, 0.0
     for tokens, _ in prompts:
         cap = _cap(generator, arm, tokens)
@@ -121,10 +122,10 @@ def estimate(
         low, high = fewest * (short + min(1, extra)), most * (long + extra)
         if budget is not None:
             low, high = (min(v, max(0, budget - tokens)) for v in (low, high))
-        lows, highs = lows + low, highs + high
+        lows, highs = lows + low + min(1, first), highs + high + first
     generated = (lows * seeds, highs * seeds)
-    prompt_tokens = sum(tokens for tokens, _ in prompts) * seeds
-    requests = len(problems) * seeds * most * turns * judged
+    prompt_tokens = sum(tokens for tokens, _ in prompts) * seeds * (2 if first else 1)
+    requests = len(problems) * seeds * (most * turns * judged + min(1, first))
     if measured is None:
         notes.append("lengths are not measured: from short answers to every cap reached")
     else:

@@ -19,7 +19,7 @@ from thence.core.budget import Charged
 from thence.core.completion import Failure, Sampling
 from thence.core.errors import CallFailed, DataError, StoreError, UsageError
 from thence.core.problem import Problem
-from thence.core.protocols import Generator, PromptStyle, SamplePool, Task
+from thence.core.protocols import AsksFirst, Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.search import Strategy
 from thence.core.segmenter import detect
@@ -248,7 +248,8 @@ def _flag(value: object) -> bool | None:
 
 # ---------------------------------------------------------------------------------------------------- headers
 
-DECIDES = ("engine", "device", "dtype", "exact", "context")  # of ``Generator.describe()``: what samples depend on
+# of ``Generator.describe()``: what samples depend on
+DECIDES = ("engine", "device", "dtype", "exact", "context", "models")
 
 
 def eval_header(
@@ -314,7 +315,9 @@ def prompt_document(task: Task, arm: Arm) -> Document:
     firsts = {p.family: p for p in reversed(shuffled(list(task.problems())))}
     style = arm.style
     made = [repr(style.context(firsts[family])) for family in sorted(firsts)]
-    return {"name": arm.prompt_name, "hash": content_hash([*made, repr((style.stop, style.cap, style.followup))])}
+    made += [repr(style.first(firsts[family])) for family in sorted(firsts)] if isinstance(style, AsksFirst) else []
+    document = {"name": arm.prompt_name, "hash": content_hash([*made, repr((style.stop, style.cap, style.followup))])}
+    return document | ({"collection": style.data_hash} if isinstance(style, Fingerprinted) else {})
 
 
 def again(header: Mapping[str, Any], kind: str = "eval") -> dict[str, Any]:

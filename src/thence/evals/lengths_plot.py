@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from thence.core.clean import one_line
-from thence.core.errors import StoreError, UsageError
+from thence.core.errors import UsageError
 
 from .lengths import Group
 from .overthinking import Overthinking
-from .plot import COLOURS, DPI
+from .plot import COLOURS, DPI, save
 
 INCHES = (9.0, 4.2)
 
 
-def draw(found: Overthinking, title: str, out: Path) -> None:
-    """Write the picture to ``out``; UsageError where there are no groups of length."""
+def draw(found: Overthinking, title: str, out: Path) -> Path:
+    """Write the picture as PNG and return its path; UsageError where there are no groups of length."""
     if found.lengths is None:
         raise UsageError("there is one sample per question and so nothing to plot by length; draw several")
     figure = Figure(figsize=INCHES, dpi=DPI)
@@ -35,11 +35,7 @@ def draw(found: Overthinking, title: str, out: Path) -> None:
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.84, wspace=0.06)
     data = io.BytesIO()
     canvas.print_png(data)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(data.getvalue())
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written ({error.strerror})") from error
+    return save(data.getvalue(), out)
 
 
 def _panel(axes: Any, groups: Sequence[Group], name: str, colour: str, unit: str) -> None:

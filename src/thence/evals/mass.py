@@ -33,6 +33,7 @@ from thence.core.problem import Problem
 from thence.core.protocols import Generator, PromptStyle, Scorer, Task
 from thence.core.run import Stopper
 from thence.core.search import Strategy
+from thence.core.solve import check_one_call
 from thence.core.tree import Tree
 from thence.stores.sqlite import Cell, RunFile
 
@@ -296,6 +297,7 @@ async def score_paths(
     """What ``style`` makes of each problem's stored path ``texts[id]``. UsageError where no way to open it can be
     written in the model's vocabulary."""
     assert isinstance(generator, Scorer)
+    check_one_call(style, "stored paths")
     book = Spent()
     asked = [
         (p.id, style.context(p), opening + texts[p.id].strip())

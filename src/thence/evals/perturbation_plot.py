@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from thence.core.clean import one_line
-from thence.core.errors import StoreError
 
 from .perturbation import ALPHA, MARGIN, Probe, VariantRow
+from .plot import save
 
 BLUE, RED, GREY = "#0072B2", "#D55E00", "#888888"
 
@@ -34,12 +35,9 @@ def draw(probe: Probe, out: Path) -> Path:
         axes.grid(True, axis="x", color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(one_line(f"{probe.model}, {probe.strategy}", 100), fontsize=12, parse_math=False)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        canvas.print_png(str(out))
-    except OSError as error:
-        raise StoreError(f"{out} cannot be written ({error.strerror})") from error
-    return out
+    data = io.BytesIO()
+    canvas.print_png(data)
+    return save(data.getvalue(), out)
 
 
 def _accuracy(axes: Any, y: int, row: VariantRow) -> None:

@@ -65,6 +65,17 @@ def draw(comparison: Comparison, out: Path) -> list[Path]:
     return [page] if image is None else [png, page]
 
 
+def save(png: bytes, out: Path) -> Path:
+    """Write a picture as ``out``, which ends in .png from here on; returns its path, StoreError where it cannot be."""
+    path = out.with_suffix(".png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    return path
+
+
 def points(comparison: Comparison) -> list[Point]:
     """The arms that have an accuracy and a known cost. Arms of one family differ in numbers only."""
     several = len({row.budget for row in comparison.rows}) > 1

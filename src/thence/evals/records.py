@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thence.core.answers import Grade, Reading, Verdict
+from thence.core.budget import POOL, Charged, Spent
 from thence.core.completion import Finish, Origin
 from thence.core.problem import Problem
 from thence.core.protocols import Task
@@ -56,7 +57,24 @@ def make_record(task: Task, result: Result, seconds: float) -> tuple[Record, lis
         "finishes": dict(_finishes(result)),
         "draws": [[d.key, d.count, d.right] for d in draws(task, result.problem, samples, graded=graded)],
     }
+    pooled = {n.role for n in result.tree if n.role.startswith(POOL)} | result.lost.keys()
+    if pooled:
+        record["models"] = {
+            role.removeprefix(POOL): _model_record(task, result, role, graded) for role in sorted(pooled)
+        }
     return record, tree
+
+
+def _model_record(task: Task, result: Result, role: str, graded: bool) -> Record:
+    """The samples and both books of one of a pool's models on one problem."""
+    own = [n for n in result.tree if whole_solution(n, role)]
+    charged, spent = result.ledger.charged.get(role, Charged()), result.ledger.spent.get(role, Spent())
+    return {
+        "draws": [[d.key, d.count, d.right] for d in draws(task, result.problem, own, graded=graded)],
+        "charged": {"prompt": charged.prompt, "generated": charged.generated},
+        "spent": {k: getattr(spent, k) for k in ("prefilled", "reused", "generated", "wasted")},
+        "lost": result.lost.get(role, 0),
+    }
 
 
 def draws(task: Task, problem: Problem, nodes: list[Node], *, graded: bool) -> list[Draws]:
@@ -99,9 +117,9 @@ def sample_answer(reading: Reading, node: Node) -> str | None:
     return None if read is None else read.value
 
 
-def whole_solution(node: Node) -> bool:
-    """Whether a node is one sample of a whole solution, from the question to its end."""
-    return node.kind is Kind.FINISH and node.parent == 0 and node.origin is Origin.SAMPLED and node.role == POLICY
+def whole_solution(node: Node, role: str = POLICY) -> bool:
+    """Whether a node is one sample of a whole solution by ``role``, from the question to its end."""
+    return node.kind is Kind.FINISH and node.parent == 0 and node.origin is Origin.SAMPLED and node.role == role
 
 
 def _right(grade: Grade) -> bool:

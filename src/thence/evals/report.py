@@ -17,6 +17,20 @@ UNKNOWN = "accuracy is unknown: these questions have no reference answers"
 
 
 @dataclass(slots=True)
+class ModelShare:
+    """What one of a pool's models did: samples and how many of them are right (None without references), both books
+    (charged prompt and generated tokens, spent generated ones; None where unknown), and draws that are missing because
+    it is gone."""
+
+    name: str
+    draws: int = 0
+    right: int | None = 0
+    charged: Charged = field(default_factory=Charged)
+    spent: Spent = field(default_factory=Spent)
+    lost: int = 0
+
+
+@dataclass(slots=True)
 class Report:
     """The result of one evaluation; ``document()`` is what ``thence eval --json`` prints.
 
@@ -24,7 +38,7 @@ class Report:
     references. ``pass_at`` and ``maj_at`` are means over problems for k = 1, 2, 4, … up to the smallest number of
     whole-solution samples that any problem has (``metrics.usual_ks``). ``seconds`` is wall time over all sessions,
     ``charged`` and ``spent`` are sums over problems, None where a count is unknown. ``agreement`` is the mean share of
-    the most frequent answer.
+    the most frequent answer. ``models`` are those of a pool.
     """
 
     task: str
@@ -58,6 +72,7 @@ class Report:
     incomplete: bool = False
     statement: str = ""
     run: str | None = None
+    models: list[ModelShare] = field(default_factory=list)
     records: list[Record] = field(default_factory=list, repr=False)
 
     def document(self) -> dict[str, Any]:
@@ -71,6 +86,8 @@ class Report:
                 value = asdict(value)
             elif f.name in ("pass_at", "maj_at"):
                 value = {str(k): v for k, v in value.items()}
+            elif f.name == "models":
+                value = [asdict(each) for each in value]
             elif f.name == "interval" and value is not None:
                 value = list(value)
             elif f.name in ("failures", "ungradable"):
@@ -105,6 +122,7 @@ def summarise(report: Report, records: Sequence[Record], failures: Mapping[str, 
     confidences = [r["confidence"] for r in records if r["confidence"] is not None]
     report.median_confidence = median(confidences) if confidences else None
     report.agreement = agreement(records)
+    report.models = model_shares(records)
     if counted:
         _accuracy(report, counted)
     elif records and not report.ungradable:
@@ -112,6 +130,21 @@ def summarise(report: Report, records: Sequence[Record], failures: Mapping[str, 
         report.unparsed = sum(r["answer"] is None and not r["truncated"] for r in records)
         report.truncated = sum(r["answer"] is None and bool(r["truncated"]) for r in records)
     return report
+
+
+def model_shares(records: Sequence[Record]) -> list[ModelShare]:
+    """What each of a pool's models did over all problems; empty for a single model."""
+    made: dict[str, ModelShare] = {}
+    for r in records:
+        for name, told in r.get("models", {}).items():
+            share = made.setdefault(name, ModelShare(name))
+            share.draws += sum(count for _, count, _ in told["draws"])
+            right = None if r["verdict"] is None else sum(right for _, _, right in told["draws"])
+            share.right = add(share.right, right)
+            share.charged += Charged(**told["charged"])
+            share.spent += Spent(**told["spent"])
+            share.lost += told["lost"]
+    return [made[name] for name in sorted(made)]
 
 
 def _accuracy(report: Report, counted: Sequence[Record]) -> None:

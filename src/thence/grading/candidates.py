@@ -15,7 +15,7 @@ from typing import Literal
 from thence.core.answers import Answer
 from thence.core.completion import split_thought
 
-from .numbers import find_numbers
+from .numbers import concluding, find_numbers
 from .plain import unwrapped
 from .terms import words
 
@@ -42,6 +42,12 @@ _FORMULA = re.compile(
 _SENTENCE = re.compile(r"\.(?=\s|$|\*)|[!?](?=\s+[A-Z])|\n|<\|")
 _STOP = re.compile(r"[.!?]\s+(?=[A-Z$\\])")
 _END = re.compile(r"\\end\{")
+_DECIDED = re.compile(  # "No explicit result" decides nothing
+    r"\s*(yes\b|true\b|false\b|no\b(?=\s*(?:[,.;:!]|$|(?:it|he|she|they|we|you|because|since)\b)))", re.IGNORECASE
+)
+_CASES = re.compile(r"[<>=]|\\(?:[gl](?:eq?q?|t)|neq?|in)(?![A-Za-z])|\b(?:if|when|otherwise)\b", re.IGNORECASE)
+_WHEN = re.compile(r"\\text\s*\{\s*,?\s*(?:for|if|when|where|otherwise)\b|\\forall(?![A-Za-z])")
+_SAID = re.compile(r"[A-Za-z][A-Za-z\s,']*+[-$]?\d[\d,.]*+\s*%?[A-Za-z\s,']*+\.?")
 _HOPE = re.compile(r"\.?\s*I hope it is correct", re.IGNORECASE)
 
 
@@ -209,13 +215,13 @@ def _line(reply: str) -> list[_Found]:
 
 def _last_number(reply: str, start: int) -> _Found | None:
     """The last number from ``start`` on, with a percent sign that follows it."""
-    numbers = list(find_numbers(reply, start))
-    if not numbers:
+    last = concluding(list(find_numbers(reply, start)), reply)
+    if last is None:
         return None
-    begin = numbers[-1].start
+    begin = last.start
     if comma := re.search(r"\d+,$", reply[max(start, begin - 20) : begin]):  # a decimal comma
         begin -= len(comma.group())
-    end = numbers[-1].end + (1 if reply[numbers[-1].end : numbers[-1].end + 1] == "%" else 0)
+    end = last.end + (1 if reply[last.end : last.end + 1] == "%" else 0)
     return reply[begin:end], begin, end, "number"
 
 
@@ -231,6 +237,7 @@ def first_answer(text: str) -> Answer | None:
             if later:
                 return Answer(later[0].value, later[0].start, later[0].end)
         wordy = len(value.split()) > 3 or len(re.findall(r"[A-Za-z]{2,}", value)) > 2
+        wordy = wordy or (candidate.kind == "line" and _SAID.fullmatch(value) is not None)
         if wordy and candidate.kind != "formula" and not typed:
             inner = _inside(value)
             if inner is None and candidate.kind != "boxed":
@@ -244,8 +251,10 @@ def _inside(value: str) -> tuple[str, int] | None:
     """The answer in a sentence: yes or no at its start, what follows its last ``is`` or ``=``, its only number."""
     from .values import read
 
-    if decided := re.match(r"\s*(yes|no|true|false)\b", value, re.IGNORECASE):
+    if decided := _DECIDED.match(value):
         return decided[1], decided.start(1)
+    if _WHEN.search(value):  # a value under a condition, or several of them
+        return None
     signals = list(_SIGNAL.finditer(value))
     if signals:
         tail = value[signals[-1].end() :].strip()
@@ -256,6 +265,6 @@ def _inside(value: str) -> tuple[str, int] | None:
         inner = formulas[0].lastgroup or "a"
         return formulas[0][inner], formulas[0].start(inner)
     numbers = list(find_numbers(value))
-    if numbers and (len(numbers) == 1 or numbers[0].start == 0):
+    if numbers and (len(numbers) == 1 or (numbers[0].start == 0 and not _CASES.search(value))):
         return value[numbers[0].start : numbers[0].end], numbers[0].start
     return None

@@ -17,7 +17,7 @@ from typing import Literal
 
 from thence.core.answers import Answer
 
-from .numbers import Number, find_numbers, parse_number
+from .numbers import Number, concluding, find_numbers, parse_number
 
 MAX_CHARS = 20_000
 DEFAULT_MARKERS = (
@@ -52,10 +52,8 @@ class NumericReading:
         for start, end in reversed(regions):
             if (number := _after_marker(text, start, end)) is not None:
                 return Answer(number.plain, number.start + offset, number.end + offset)
-        numbers = list(_numbers(text, regions[0][0] if regions else 0, len(text)))
-        if not numbers:
-            return None
-        return Answer(numbers[-1].plain, numbers[-1].start + offset, numbers[-1].end + offset)
+        last = concluding(list(_numbers(text, regions[0][0] if regions else 0, len(text))), text)
+        return None if last is None else Answer(last.plain, last.start + offset, last.end + offset)
 
     def key(self, value: str) -> str:
         """Equal numbers have equal keys."""

@@ -1,8 +1,9 @@
 """Verdicts: an answer against its reference, as numbers, as mathematics, or as normalised text.
 
 The kind of comparison follows the reference: one that is a number (a unit may follow: ``18 dollars``; or a whole
-solution that ends in ``#### 18``) is compared as a number, one with LaTeX commands by ``mathematics``, any other as
-text. Numbers have no tolerance and no factor of 100: 0.33 is not 1/3, and 5 is not 5 %-of-something.
+solution that ends in ``#### 18``) is compared as a number, one with LaTeX commands by ``mathematics``, an array of rows
+of colours (``[[0, 1], [2, 3]]``) as a grid by ``grids``, any other as text. Numbers have no tolerance and no factor of
+100: 0.33 is not 1/3, and 5 is not 5 %-of-something.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from thence.core.completion import split_thought
 from thence.core.errors import UsageError
 
 from .extract import DEFAULT_MARKERS, NumericReading, TextReading, canonical, text_after_marker
+from .grids import Grid, GridReading, from_value, grade_grid, read_array
 from .numbers import Number, find_numbers, parse_number, unwrap
 
 _LATEX = re.compile(r"\\[A-Za-z]{2,}")
@@ -85,10 +87,19 @@ def grade(gold: str, text: str, kind: Literal["completion", "answer"] = "complet
         from .mathematics import grade_math, grade_solution, reference_answer
 
         return grade_solution(gold, reply) if kind == "completion" else grade_math(reference_answer(gold), text)
+    if (truth := read_array(gold)) is not None:
+        return _grade_as_grid(truth, reply, kind)
     if kind == "answer":
         return grade_answer(gold, text)
     reading: Reading = TextReading() if read_reference(gold).text is not None else NumericReading()
     return grade_answer(gold, reading.extract(reply))
+
+
+def _grade_as_grid(truth: Grid, reply: str, kind: Literal["completion", "answer"]) -> Grade:
+    if kind == "answer" and from_value(reply) is not None:
+        return grade_grid(truth, reply)
+    found = GridReading().extract(reply)
+    return grade_grid(truth, None if found is None else found.value)
 
 
 def is_mathematical(gold: str) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from thence.core.answers import Answer
+from thence.core.answers import Answer, Grade, Verdict
 
 from .extract import MAX_CHARS
 
@@ -84,6 +84,39 @@ def from_value(value: str) -> list[list[int]] | None:
     if not all(re.fullmatch(r"-?[0-9]{1,20}", cell) for row in cells for cell in row):
         return None
     return [[int(cell) for cell in row] for row in cells]
+
+
+def read_array(text: str) -> Grid | None:
+    """A text that is nothing but a grid as an array of arrays (``[[0, 1], [2, 3]]``); None for any other."""
+    if not text.lstrip().startswith("[") or len(text) > MAX_CHARS:
+        return None
+    try:
+        return as_grid(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def grade_grid(truth: Grid, answer: str | None) -> Grade:
+    """Exact equality of an answer's value with a grid; the reason says in what a wrong one differs."""
+    if answer is None:
+        return Grade(Verdict.NO_ANSWER, None, "there is no grid in the reply")
+    rows = from_value(answer)
+    if rows is None:
+        return Grade(Verdict.INCORRECT, answer, f"cells must be colours 0 to {COLOURS - 1}")
+    if why := fault(rows):
+        return Grade(Verdict.INCORRECT, answer, why)
+    shape, right = (len(rows), len(rows[0])), (len(truth), len(truth[0]))
+    if shape != right:
+        return Grade(
+            Verdict.INCORRECT,
+            answer,
+            f"the grid is {shape[0]} x {shape[1]}, the right one {right[0]} x {right[1]}",
+        )
+    pairs = zip(rows, truth, strict=True)
+    wrong = sum(a != b for row, other in pairs for a, b in zip(row, other, strict=True))
+    if wrong:
+        return Grade(Verdict.INCORRECT, answer, f"{wrong} of {right[0] * right[1]} cells are wrong")
+    return Grade(Verdict.CORRECT, answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from .numeric import close, decimal_of, differ
 from .parser import parse
 from .plain import unwrapped
 from .ranges import ranges_of
-from .terms import Add, Group, Mul, Node, Num, Rel, Sym, Unreadable, Words
-from .tokens import plain
+from .terms import Add, Call, Group, Mul, Node, Num, Pow, Rel, Sym, Unreadable, Words, symbols
+from .tokens import GREEK, plain
 from .units import conflict, unit_name
-from .values import Percent, Value, read, symbols, value_of
+from .values import Percent, Value, read, value_of
 
 SIGNIFICANT = 3
 DECIMALS = 6  # significant digits of the shorter one where both are decimals
@@ -137,8 +137,37 @@ def _readings(gold: str, value: str, percent: Policy) -> Iterator[tuple[Value, V
         and not symbols(wanted.node)
     ):
         yield wanted, read(bare, simple)
+    if wanted.node is not None and found.node is not None and wanted.kind == found.kind == "expression":
+        yield from _spelled_out(wanted, found, wanted.node, found.node)
     if percent == "either" and (wanted.unit == "%") != (found.unit == "%"):
         yield read(gold, "hundredth"), read(value, "hundredth")
+
+
+def _spelled_out(wanted: Value, found: Value, left: Node, right: Node) -> Iterator[tuple[Value, Value]]:
+    """Degrees as radians if the other side has a pi; a letter that was taken for a unit as the reference's variable."""
+    for value, node, other in ((wanted, left, right), (found, right, left)):
+        turned = _radians(Call("deg", (node,)) if value.unit == "°" else node)
+        if turned != node and _has_pi(other) and not _has_pi(node):
+            yield (value_of(turned), found) if value is wanted else (wanted, value_of(turned))
+    if found.unit and found.unit in symbols(left) - symbols(right):
+        yield wanted, value_of(Mul((right, Sym(found.unit))))
+    if wanted.unit and wanted.unit in symbols(right) - symbols(left):
+        yield value_of(Mul((left, Sym(wanted.unit)))), found
+
+
+def _radians(node: Node) -> Node:
+    """A sum or product of angles in degrees, in radians."""
+    if isinstance(node, Call) and node.name == "deg":
+        return Mul((*node.items, Sym("pi"), Num(Fraction(1, 180))))
+    if isinstance(node, Add | Mul):
+        return type(node)(tuple(_radians(item) for item in node.items))
+    return node
+
+
+def _has_pi(node: Node) -> bool:
+    if isinstance(node, Add | Mul | Call):
+        return any(_has_pi(item) for item in node.items)
+    return _has_pi(node.base) if isinstance(node, Pow) else node == Sym("pi")
 
 
 def _without_unit(text: str) -> str:
@@ -167,7 +196,7 @@ def _same(gold: Value, answer: Value, reference: bool) -> _Match:
     """Whether two values are the same. ``reference``: ``gold`` is one, see the module."""
     if reference and conflict(gold.unit, answer.unit):
         return _Match(False, f"its unit is {answer.unit}, not {gold.unit}")
-    if reference and len(gold.name) == 1 and len(answer.name) == 1 and gold.name.casefold() != answer.name.casefold():
+    if reference and _letter(gold.name) and _letter(answer.name) and gold.name.casefold() != answer.name.casefold():
         same = _equation(gold, answer) if _symbolic(gold) and _symbolic(answer) else _NO
         return same if same.same else _Match(False, f"it is the value of {answer.name}, not of {gold.name}")
     if gold.key == answer.key:
@@ -186,6 +215,10 @@ def _same(gold: Value, answer: Value, reference: bool) -> _Match:
         match = _equation(gold, answer)
         return _result_of(gold, answer) if reference and not match.same else match
     return _across(gold, answer) if reference else _NO
+
+
+def _letter(name: str) -> bool:
+    return len(name) == 1 or name in GREEK
 
 
 def _expression(gold: Value, answer: Value, reference: bool) -> _Match:

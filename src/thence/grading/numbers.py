@@ -8,6 +8,7 @@ Judgements:
 
 * A percent sign is not part of the number: ``60%`` is 60. Whoever asks for a percentage has 60 as reference, and
   nobody's 60 should equal 0.6.
+* A label (``horse #12``) is a number, but not what a text ends on; the hour is what ``2:00`` ends on.
 * Scale words are not read: ``5 million`` is 5.
 * Digits that follow a letter (``H2O``), ``^`` (``15 cm^2``) or ``_`` are no numbers.
 * ``1.234,56`` is not read as a European decimal.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -63,6 +64,8 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _GROUP = re.compile(_SEPARATOR)
+_LABEL = re.compile(r"(?<!#)#$")
+_HOUR = re.compile(r"\d|1\d|2[0-4]")
 _MINUS = "-−–"
 
 
@@ -70,6 +73,19 @@ def find_numbers(text: str, start: int = 0, end: int | None = None) -> Iterator[
     """The numbers in ``text[start:end]``, left to right; takes time linear in the text."""
     for match in _NUMBER.finditer(text, start, len(text) if end is None else end):
         yield from _read(match)
+
+
+def concluding(numbers: Sequence[Number], text: str) -> Number | None:
+    """The last of ``numbers``, which stand in ``text``, that is a quantity; None if there are none.
+
+    ``horse #12`` is a label and gives way to a number before it that is none; ``2:00`` is 2.
+    """
+    kept = [n for n in numbers if not _LABEL.search(text, max(0, n.start - 2), n.start)] or list(numbers)
+    if len(kept) > 1 and kept[-1].plain == "00" and text[kept[-1].start - 1] == ":":
+        hour = kept[-2]
+        if hour.end == kept[-1].start - 1 and _HOUR.fullmatch(hour.plain):
+            return hour
+    return kept[-1] if kept else None
 
 
 def parse_number(value: str) -> Number | None:

@@ -14,6 +14,7 @@ number. A function without brackets takes the following factors up to the next f
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Literal
 
@@ -39,6 +40,7 @@ from .terms import (
     Words,
     negative,
     quotient,
+    symbols,
     words,
 )
 from .tokens import FUNCTIONS, GREEK, Token, tokenize
@@ -67,6 +69,8 @@ _CLOSERS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "{": "}"}
 _START_CMDS = frozenset(
     words("sum prod frac sqrt binom pi infty begin overline lfloor lceil cbrt varnothing circ angle triangle")
 )
+_EXTREMES = frozenset(words("min max"))
+_NUMERAL = re.compile(r"\d{1,50}(?:\.\d{1,50})?")
 _END = Token("end", "")
 
 
@@ -181,7 +185,7 @@ class Parser:
         node = self.ratio()
         while self.next.kind == "cmd" and self.next.text in ("cup", "cap", "setminus"):
             kind = _SET_OPERATIONS[self.take().text]
-            node = Group(kind, (node, self.sum()))
+            node = Group(kind, (_members(node), _members(self.sum())))
         return node
 
     def sum(self) -> Node:
@@ -241,7 +245,7 @@ class Parser:
             elif self.skip("/"):
                 factors.append(Pow(self.signed_power(), Num(Fraction(-1))))
             elif self.starts_factor():
-                if self.scale_follows() or self.unit_follows():
+                if self.scale_follows() or (self.unit_follows() and not any(map(symbols, factors))):
                     break
                 factors.append(self.power())
             else:
@@ -294,13 +298,20 @@ class Parser:
 
     def power(self) -> Node:
         """A postfix expression, perhaps to a power."""
-        base = self.postfix()
+        return self.power_of(self.postfix())
+
+    def power_of(self, base: Node) -> Node:
+        """``base``, perhaps to a power; its index may stand after the power (``v^2_0``)."""
         if self.skip("^"):
             if self.degree():
                 return Call("deg", (base,))
+            if isinstance(base, Sym) and self.prime():
+                return self.power_of(Sym(base.name + "'"))
             exponents = [self.argument(whole_number=True, signed=True)]
             while self.skip("^"):
                 exponents.append(self.argument(whole_number=True, signed=True))
+            if isinstance(base, Sym) and "_" not in base.name and self.skip("_"):
+                base = self.indexed(base)
             exponent = exponents.pop()
             while exponents:
                 exponent = Pow(exponents.pop(), exponent)
@@ -309,7 +320,15 @@ class Parser:
 
     def degree(self) -> bool:
         """Read a degree sign after ``^``."""
-        for tokens in (["circ"], ["{", "circ", "}"]):
+        return self.superscript("circ")
+
+    def prime(self) -> bool:
+        """Read a prime after ``^``."""
+        return self.superscript("'")
+
+    def superscript(self, sign: str) -> bool:
+        """Read a sign, perhaps in braces."""
+        for tokens in ([sign], ["{", sign, "}"]):
             if [self.peek(i).text for i in range(len(tokens))] == tokens:
                 self.at += len(tokens)
                 return True
@@ -331,7 +350,7 @@ class Parser:
             elif self.op("_") and isinstance(node, Sym | Num):
                 self.at += 1
                 node = self.indexed(node)
-            elif isinstance(node, Sym) and node.name[:1] in "fghFGHP" and self.op("(") and self.called():
+            elif isinstance(node, Sym) and _is_function(node.name) and self.op("(") and self.called():
                 node = Call("of " + node.name, (self.bracket(),))
             else:
                 return node
@@ -345,7 +364,11 @@ class Parser:
         """A variable with an index, or digits in a base."""
         braces = self.skip("{")
         index = ""
-        while self.next.kind in ("num", "sym", "text", "word") or (braces and self.op("-", "+", ",")):
+        while (
+            self.next.kind in ("num", "sym", "text", "word")
+            or (braces and self.op("-", "+", ","))
+            or (self.next.kind == "cmd" and self.next.text in _EXTREMES)
+        ):
             index += self.take().text
             if not braces:
                 break
@@ -468,7 +491,7 @@ class Parser:
             return Sym(text)
         if not text:
             return self.primary()
-        return Words(text)
+        return _number(text) if _NUMERAL.fullmatch(text) else Words(text)
 
     def command(self) -> Node:
         """A LaTeX command."""
@@ -649,6 +672,18 @@ class Parser:
                 items.append(self.relation())
         self.at += 1
         return Group("list", tuple(items)) if len(items) != 1 else items[0]
+
+
+def _is_function(name: str) -> bool:
+    """Whether a bracket after the letter holds an argument: ``f``, ``k_max``."""
+    return name[:1] in "fghFGHP" or name.partition("_")[2] in _EXTREMES
+
+
+def _members(node: Node) -> Node:
+    """What a set operation is applied to: braces without backslashes hold the members of a set."""
+    if isinstance(node, Group):
+        return Group("set", node.items) if node.kind == "list" else node
+    return Group("set", (node,)) if isinstance(node, Num) else node
 
 
 def _negated(node: Node) -> Node:

@@ -39,6 +39,7 @@ ENGLISH = frozenset(
     )
 )
 _PLAIN_WORDS = re.compile(r"[^\W\d_]+(?:[ '-]+[^\W\d_]+){0,5}")
+_BRACKETED = re.compile(r"\([^\W\d_]{4,}\)")
 _CONSTANTS = frozenset({"pi", "infinity", "inf", "oo"})
 _NONE = frozenset(
     ("no solution", "no solutions", "none", "no real solution", "no real solutions", "does not exist", "undefined")
@@ -47,6 +48,11 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|mathit|hb
 _INDEX = re.compile(  # a condition on an index, in brackets after a formula
     r"(?<=[\w})])(?:\\[ ,;]|\\quad|\\qquad|\s)*(?:\\left)?"
     r"\(\s*[a-z]\s*\\in\s*(?:\\mathbb|\\mathbf)?\s*\\?\{?\s*[ZN]\}?\s*(?:\\right)?\)$"
+)
+_QUALIFIER = re.compile(  # for which letters a formula holds, after it: it says nothing that the letters have not said
+    r"(?<=[\w})])(?:\\[ ,;]|\\q?quad|[\s,])*+"
+    r"(?:\\text\s*\{\s*,?\s*(?:for\s+(?:all|every|any)|where)\s*[A-Za-z]?\s*\}|\\forall(?![A-Za-z]))"
+    r"(?:\\[ ,;]|\\(?:in|mathbb|mathbf|mathrm)(?![A-Za-z])|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\s,{}^+])*+$"
 )
 _MATH = re.compile(r"(?<!\\)\$([^$\n]{1,500}?)(?<!\\)\$(?!\d)|\\\((.{1,500}?)\\\)", re.DOTALL)
 _PAIRS = (
@@ -71,7 +77,7 @@ def unwrapped(answer: str) -> str:
         value = value.strip(" \t\r\n\f\v\u00a0")
         if value[-1:] in (".", ",", ";", ":") and not value.endswith("\\,") and not value.endswith(".."):
             value = value[:-1]
-        value = re.sub(r"(?:\\[,;:! ]|~|\\quad|\\qquad)+$", "", value)
+        value = re.sub(r"(?:\\[,;:! ]|~|\\quad|\\qquad|\\)+$", "", value)
         value = re.sub(r"^(?:\\[,;:! ]|~|\\quad|\\qquad|\\displaystyle)+", "", value)
         for left, right in _PAIRS:
             inside = value[len(left) : -len(right)]
@@ -82,7 +88,7 @@ def unwrapped(answer: str) -> str:
         if value.count("$") == 1 and value.endswith("$"):
             value = value[:-1]
         value = _MATH.sub(_without_dollars, value)
-        value = _INDEX.sub("", value)
+        value = _QUALIFIER.sub("", _INDEX.sub("", value))
         for box in _BOX:
             if value.startswith(box) and value.endswith("}") and _whole(value, len(box) - 1):
                 value = value[len(box) : -1]
@@ -114,6 +120,8 @@ def plain_value(
     if len(inner) > 200:
         return None
     text = " ".join(_TEXT.sub(r"\1", inner).replace("\\ ", " ").split()).strip(" .")
+    if _BRACKETED.fullmatch(text):
+        text = text[1:-1]
     low = text.casefold()
     if low in _TRUTH:
         return "truth", _TRUTH[low]

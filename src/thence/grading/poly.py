@@ -151,7 +151,7 @@ def power(base: Poly, exponent: int) -> Poly:
         ((mono, value),) = base.items()
         return times(constant(rational_power(value, exponent)), _monomial((a, e * exponent) for a, e in mono))
     if exponent > MAX_POWER:
-        raise Beyond(f"the exponent {exponent} of a sum is beyond {MAX_POWER}")
+        raise Beyond(f"the exponent of a sum is beyond {MAX_POWER}")
     result = ONE
     while exponent:
         if exponent & 1:

@@ -139,6 +139,17 @@ Node = Num | Sym | Add | Mul | Pow | Call | Group | Rel | Grid | Digits | Words 
 MINUS_ONE = Num(Fraction(-1))
 
 
+def symbols(node: Node) -> set[str]:
+    """The variables of a tree."""
+    if isinstance(node, Sym):
+        return {node.name} if node.name not in ("oo", "pi", "e") else set()
+    if isinstance(node, Add | Mul | Call | Group | Rel):
+        return {s for item in node.items for s in symbols(item)}
+    if isinstance(node, Pow):
+        return symbols(node.base) | symbols(node.exponent)
+    return symbols(node.item) if isinstance(node, Unit) else set()
+
+
 def negative(node: Node) -> Node:
     """``-node``."""
     if isinstance(node, Num):

@@ -21,7 +21,24 @@ from .parser import parse
 from .plain import number_word, plain_value, unwrapped
 from .poly import begin_work, common, content, leading, scaled, shifted, text
 from .ranges import Range, infinite_sign, ranges_of
-from .terms import Add, Beyond, Call, Digits, Grid, Group, Mul, Node, Num, Pow, Rel, Sym, Unit, Unreadable, Words
+from .terms import (
+    Add,
+    Beyond,
+    Call,
+    Digits,
+    Grid,
+    Group,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Rel,
+    Sym,
+    Unit,
+    Unreadable,
+    Words,
+    symbols,
+)
 from .tokens import GREEK, tokenize
 
 Percent = Literal["number", "hundredth"]
@@ -321,17 +338,6 @@ def _relation(node: Rel, percent: Percent) -> Value:
     return Value("inequality", "relation:" + "&".join(sorted(keys)), node)
 
 
-def symbols(node: Node) -> set[str]:
-    """The variables of a tree."""
-    if isinstance(node, Sym):
-        return {node.name} if node.name not in ("oo", "pi", "e") else set()
-    if isinstance(node, Add | Mul | Call | Group | Rel):
-        return {s for item in node.items for s in symbols(item)}
-    if isinstance(node, Pow):
-        return symbols(node.base) | symbols(node.exponent)
-    return symbols(node.item) if isinstance(node, Unit) else set()
-
-
 def _up_to_factor(difference: Form) -> str:
     above = difference.above
     if not above:
@@ -374,6 +380,8 @@ def _assigned(node: Node) -> str:
         return ",".join(i.name for i in node.items if isinstance(i, Sym))
     if isinstance(node, Words):
         return node.text.strip()
+    if isinstance(node, Mul) and node.items[0] == Sym("Delta") and len(node.items) == 2:  # a change of something
+        return f"Delta {node.items[1].name}" if isinstance(node.items[1], Sym) else ""
     if (
         isinstance(node, Mul)
         and len(node.items) == 2

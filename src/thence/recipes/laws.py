@@ -2,7 +2,7 @@ r"""The worlds' laws in one table: what a closed form predicts, and what the rea
 
 Every row runs a strategy (or the rollouts behind step labels) through ``core.solve.solve`` on a world of known truth
 and compares a mean with its exact expectation. ``law_rows`` says when a row holds, ``laws_of_search`` has the rows of
-searches by steps.
+searches by steps, ``laws_of_choosing`` those of certified votes and of a model that chooses.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from thence.worlds.revision import Revision
 from thence.worlds.urn import EASY, HARD, MEDIUM, TRAP
 
 from .law_rows import ERRORS, HOT, Bench, Law, Rows, chances, covered, draws, mean, right
+from .laws_of_choosing import CHOOSING
 from .laws_of_search import SEARCH
 
 
@@ -291,7 +292,16 @@ def confirming(world: World, confirmed: float, wrongly: float) -> ScriptedGenera
     return ScriptedGenerator(write, pace=0)
 
 
-GROUPS: tuple[Callable[[Bench], Rows], ...] = (sampling, votes, verifiers, labels, *SEARCH, revising, checking)
+GROUPS: tuple[Callable[[Bench], Rows], ...] = (
+    sampling,
+    votes,
+    *CHOOSING,
+    verifiers,
+    labels,
+    *SEARCH,
+    revising,
+    checking,
+)
 
 
 async def check_laws(bench: Bench | None = None, told: Callable[[Law], None] | None = None) -> list[Law]:

@@ -27,7 +27,7 @@ def export(
     """Write ``run`` to ``out`` (``.jsonl`` or ``.parquet``), with the texts of ``task``; returns the files written."""
     kind = out.suffix.lower()
     if kind not in (".jsonl", ".parquet"):
-        raise UsageError(f"cannot export to {str(out)!r}; the name must end in .jsonl or .parquet")
+        raise UsageError(f"cannot export to {str(out)!r}; the name must end in .jsonl, .parquet or .json")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".jsonl":

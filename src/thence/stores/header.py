@@ -40,6 +40,7 @@ _SECRET_QUERY = re.compile(r"(?i)key|token|secret|passw|sig|auth|cred")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _KEY_LIKE = re.compile(r"\b(sk|pk|rk|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}")
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
+_NESTED = re.compile(r"://[^/,\s\"'<>]*@")  # of a URL behind another one, as in a pool of servers
 
 
 def environment_secrets() -> tuple[str, ...]:
@@ -52,6 +53,7 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _URL.sub(lambda m: _scrub_url(m.group()), text)
+    text = _NESTED.sub("://", text)
     return _KEY_LIKE.sub("***", _BEARER.sub(r"\1 ***", text))
 
 

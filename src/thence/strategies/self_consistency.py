@@ -8,24 +8,28 @@ exp(mean log p); ``aggregate=avg`` takes the mean weight of a class instead of i
 one lucky rare answer win (22.1 % against 74.4 % in the paper's table for PaLM-540B on GSM8K).
 ``confidence`` weighs a vote by exp(mean log p) over the answer's own tokens (0 for an answer without tokens).
 
+``skill`` weighs a vote of a pool (``pool:M1,M2``) by how good its model was in an earlier run on other problems
+(``--skill RUN.db``; the formula is in core/skill.py).
+
 ``inner`` is another strategy that makes each of the samples; weights are then those of the text that it chose.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from thence.core.completion import Ability
-from thence.core.errors import check_counts
+from thence.core.errors import UsageError, check_counts
 from thence.core.nested import samples
-from thence.core.search import AnswerClass, Result, Search, Strategy
+from thence.core.protocols import Deals
+from thence.core.search import POLICY, AnswerClass, Result, Search, Strategy
 from thence.core.tree import Node
 from thence.core.votes import elect
 
-Weight = Literal["count", "prob", "prob-norm", "confidence"]
+Weight = Literal["count", "prob", "prob-norm", "confidence", "skill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +52,40 @@ class SelfConsistency:
     @property
     def needs(self) -> frozenset[Ability]:
         """Log-probabilities, unless votes are counted, and what ``inner`` needs."""
-        own = frozenset() if self.weight == "count" else frozenset({Ability.LOGPROBS})
+        own = frozenset() if self.weight in ("count", "skill") else frozenset({Ability.LOGPROBS})
         return own | (self.inner.needs if self.inner is not None else frozenset())
 
     async def solve(self, search: Search) -> Result:
         """Sample, group by answer, elect."""
+        skills = measured(search) if self.weight == "skill" else {}  # refused before anything is drawn
         nodes, drawn = await samples(search, self.n, self.inner)
         classes = await search.classes(nodes)
         if self.weight == "count" and self.aggregate == "sum":
             return elect(search, classes, drawn)
         voters = {node.index: node for group in classes for node in group.nodes}
-        weights = weigh(search, list(voters.values()), self.weight)
+        if self.weight == "skill":
+            weights = {node.index: skills[node.role] for node in voters.values()}
+            if not any(weights.values()):
+                notes = ("no model that answered is better than chance by its measured skill; votes are counted",)
+                return elect(search, classes, drawn, notes=notes)
+        else:
+            weights = weigh(search, list(voters.values()), self.weight)
 
         def together(group: AnswerClass) -> float:
             total = sum(weights[node.index] for node in group.nodes)
             return total / len(group.nodes) if self.aggregate == "avg" else total
 
         return elect(search, classes, drawn, together)
+
+
+def measured(search: Search) -> Mapping[str, float]:
+    """What a vote of each of the pool's models counts, by role; UsageError for a single model."""
+    policy = search.generator(POLICY)
+    if not isinstance(policy, Deals):
+        raise UsageError(
+            "self-consistency: weight=skill weighs the models of a pool; use --model pool:M1,M2 and --skill RUN.db"
+        )
+    return policy.weights(search.problem.hash)
 
 
 def weigh(search: Search, nodes: Sequence[Node], weight: Weight) -> dict[int, float]:

@@ -134,6 +134,10 @@ class Perturbed:
         """The questions, template by template."""
         return self._problems
 
+    def reference(self, problem: Problem) -> str:
+        """The template's answer."""
+        return self.items[problem.id].answer
+
     @property
     def data_hash(self) -> str:
         """Hash of all questions with their references: other data is another run."""

@@ -5,7 +5,7 @@ and ranks), ``elo``, ``active`` (whom to let fight next), ``voters`` (who votes 
 stored runs), ``judging`` (by a model), ``simulate`` (an arena whose truth is known); ``board`` puts them together.
 """
 
-from .battle_files import battles_of, read_battles, write_battles
+from .battle_files import battles_of, read_battles
 from .battles import Battles, make_battles
 from .board import Board, Options, leaderboard
 from .bradley_terry import Fit, Terms, fit
@@ -21,5 +21,4 @@ __all__ = [
     "leaderboard",
     "make_battles",
     "read_battles",
-    "write_battles",
 ]

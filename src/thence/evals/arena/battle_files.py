@@ -15,14 +15,14 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thence.core.clean import one_line
-from thence.core.errors import DataError, StoreError, UsageError
+from thence.core.errors import DataError, UsageError
 from thence.tasks.files import MISSING, Row, field, need_column, read_rows
 
 from .battles import Array, Battles, make_battles
@@ -75,15 +75,6 @@ def battles_of(
         both_bad=sum(word in BAD for word in words),
         notes=notes,
     )
-
-
-def write_battles(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Battles as JSON lines, to be read by ``read_battles``."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _kept(rows: Sequence[Row], path: str | Path) -> tuple[list[Row], list[str]]:
@@ -199,4 +190,4 @@ def _shown(value: Any) -> str:
     return one_line(repr(value), 60)
 
 
-__all__ = ["WINNERS", "battles_of", "read_battles", "write_battles"]
+__all__ = ["WINNERS", "battles_of", "read_battles"]

@@ -11,8 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from thence.core.clean import one_line
-from thence.core.errors import StoreError
-from thence.evals.plot import COLOURS, DPI
+from thence.evals.plot import COLOURS, DPI, save
 
 from .board import Board
 
@@ -23,13 +22,7 @@ MOST = 60  # models in the picture
 
 def draw(board: Board, out: Path) -> Path:
     """Write the picture as PNG; StoreError where it cannot be written."""
-    path = out.with_suffix(".png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(board))
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
-    return path
+    return save(picture(board), out)
 
 
 def picture(board: Board) -> bytes:

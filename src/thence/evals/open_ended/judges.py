@@ -164,7 +164,7 @@ class PlantedJudge:
 
 
 def marks(text: str) -> int:
-    """How much markdown a text has: headings, bold parts and list entries."""
+    """How much markdown a text has: headings, bold parts and list entries. ``####`` begins an answer, no heading."""
     lines = [line.lstrip() for line in text.splitlines()]
     return (
         sum(line.startswith(("#", "- ", "* ")) and not line.startswith("####") for line in lines)

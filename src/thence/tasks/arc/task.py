@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from thence.core.answers import Grade, Verdict
+from thence.core.answers import Grade
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Problem
 from thence.core.seeds import digest
-from thence.grading.grids import COLOURS, Cells, Grid, GridReading, fault, from_value, write_grid
+from thence.grading.grids import Cells, Grid, GridReading, grade_grid, write_grid
 from thence.tasks.spec import write_spec
 
 from .files import ArcTask, read_tasks
@@ -96,6 +96,10 @@ class Arc:
         """One problem per test input, in the file's order."""
         return self._problems
 
+    def reference(self, problem: Problem) -> str | None:
+        """The test output as an array of rows, ``[[0, 1], [2, 3]]``; None where the file has none."""
+        return write_grid(self._truth(problem.id), "json") if self.has_references else None
+
     def _truth(self, problem: str) -> Grid:
         task, k = self._places[problem]
         if task.outputs is None:
@@ -104,33 +108,13 @@ class Arc:
 
     def grade(self, problem: Problem, reply: str, answer: str | None) -> Grade:
         """Exact equality with the test output; the reason says in what a wrong grid differs."""
-        truth = self._truth(problem.id)
-        if answer is None:
-            return Grade(Verdict.NO_ANSWER, None, "there is no grid in the reply")
-        rows = from_value(answer)
-        if rows is None:
-            return Grade(Verdict.INCORRECT, answer, f"cells must be colours 0 to {COLOURS - 1}")
-        if why := fault(rows):
-            return Grade(Verdict.INCORRECT, answer, why)
-        if (len(rows), len(rows[0])) != (len(truth), len(truth[0])):
-            return Grade(
-                Verdict.INCORRECT,
-                answer,
-                f"the grid is {len(rows)} x {len(rows[0])}, the right one {len(truth)} x {len(truth[0])}",
-            )
-        pairs = zip(rows, truth, strict=True)
-        wrong = sum(a != b for row, right in pairs for a, b in zip(row, right, strict=True))
-        if wrong:
-            return Grade(Verdict.INCORRECT, answer, f"{wrong} of {len(truth) * len(truth[0])} cells are wrong")
-        return Grade(Verdict.CORRECT, answer)
+        return grade_grid(self._truth(problem.id), answer)
 
     def check_references(self) -> list[tuple[str, str]]:
         """Test outputs that are not graded correct when a reply writes them in the question's own form."""
         wrong = []
         for problem in self._problems if self.has_references else ():
-            task, k = self._places[problem.id]
-            assert task.outputs is not None
-            reply = f"The output:\n\n{write_grid(task.outputs[k], self._cells)}\n"
+            reply = f"The output:\n\n{write_grid(self._truth(problem.id), self._cells)}\n"
             found = self.reading.extract(reply)
             graded = self.grade(problem, reply, None if found is None else found.value)
             if not graded.correct:
