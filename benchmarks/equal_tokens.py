@@ -25,7 +25,7 @@ from thence.core.budget import Charged
 from thence.core.protocols import Generator, Task
 from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, Row, compare, compare_header
 from thence.evals.evaluate import evaluate
-from thence.evals.plot import COLOURS, MARKERS
+from thence.evals.pages.plot import COLOURS, MARKERS
 from thence.stores.sqlite import RunFile
 
 PALETTE = (*COLOURS, "#8C564B", "#6A3D9A", "#7F7F00")

@@ -19,9 +19,16 @@ from math import sqrt
 import numpy as np
 from scipy import special, stats
 
-from thence.evals.calibration import auroc_interval
-from thence.evals.intervals import cluster_bootstrap, cluster_interval, exact, over_seeds, paired_by_cluster, t_interval
-from thence.evals.metrics import Interval, clustered_accuracy, confidence_sequence, paired, pass_at_k, wilson
+from thence.evals.statistics.calibration import auroc_interval
+from thence.evals.statistics.intervals import (
+    cluster_bootstrap,
+    cluster_interval,
+    exact,
+    over_seeds,
+    paired_by_cluster,
+    t_interval,
+)
+from thence.evals.statistics.metrics import Interval, clustered_accuracy, confidence_sequence, paired, pass_at_k, wilson
 
 LOW, HIGH = 0.92, 0.98
 DRAWS = 2000  # simulations per cell

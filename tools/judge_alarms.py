@@ -9,9 +9,9 @@ import asyncio
 from collections import Counter
 from functools import cache
 
-from thence.evals.metrics import wilson
 from thence.evals.open_ended.audit import Equals, Truth, audit, truths
 from thence.evals.open_ended.judges import PlantedJudge
+from thence.evals.statistics.metrics import wilson
 from thence.grading.extract import default_reading
 
 CLEAN, FAULTY, PAIRS = 400, 100, 60

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from thence.core.errors import ThenceError
-from thence.evals.intervals import t_interval
-from thence.evals.metrics import Interval
+from thence.evals.statistics.intervals import t_interval
+from thence.evals.statistics.metrics import Interval
 from thence.stores.sqlite import RunView
 from thence.strategies.universal import OrderEffect, order_effect
 

@@ -19,7 +19,7 @@ from thence import api
 from thence.core.answers import Verdict
 from thence.core.protocols import Generator
 from thence.core.skill import Skill
-from thence.evals.metrics import paired
+from thence.evals.statistics.metrics import paired
 from thence.generators.pool import PoolGenerator
 from thence.generators.replay import ReplayGenerator
 from thence.stores.skill import read_skill

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from thence.core.errors import DataError
-from thence.evals.coverage import coverage
+from thence.evals.statistics.coverage import coverage
 
 Counts = dict[str, tuple[int, int]]
 GAME = {

@@ -23,12 +23,12 @@ from thence.cli.compare_extras import (
 from thence.core.budget import Charged
 from thence.core.errors import UsageError
 from thence.evals.compare import Comparison, Row
-from thence.evals.curves import Parameters
-from thence.evals.intervals import cluster_bootstrap, cluster_interval, paired_by_cluster
-from thence.evals.metrics import paired
 from thence.evals.report import Report
-from thence.evals.selection import select
-from thence.evals.trace_error import trace_error
+from thence.evals.statistics.curves import Parameters
+from thence.evals.statistics.intervals import cluster_bootstrap, cluster_interval, paired_by_cluster
+from thence.evals.statistics.metrics import paired
+from thence.evals.statistics.selection import select
+from thence.evals.statistics.trace_error import trace_error
 
 pytest.importorskip("torch")
 ARMS = ("greedy", "self-consistency(n=4)")

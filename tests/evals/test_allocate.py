@@ -18,8 +18,8 @@ from thence.core.run import Stopper
 from thence.core.search import Result, Search
 from thence.evals.allocate import Bid, SharedVote, allocate, gain_per_vote, granted, leader_law
 from thence.evals.evaluate import Arm, eval_header, evaluate
-from thence.evals.metrics import maj_at_k_population, paired
 from thence.evals.report import Report
+from thence.evals.statistics.metrics import maj_at_k_population, paired
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.prompts.styles import Bare
 from thence.stores.sqlite import Cell, RunFile

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thence.core.errors import StoreError
-from thence.evals.arc_pictures import PALETTE, RIGHT, WRONG, draw, picture
+from thence.evals.arc.pictures import PALETTE, RIGHT, WRONG, draw, picture
 from thence.tasks.arc.files import ArcTask
 
 TASK = ArcTask("t", ((((2,),), ((3,),)), (((4,),), ((5,),))), (((6, 6),), ((8,),)), (((7, 1),), ((9,),)))

@@ -16,7 +16,7 @@ from thence.core.budget import Spent
 from thence.core.completion import Context, Failure, Request, Sampling
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Message
-from thence.evals.arc import (
+from thence.evals.arc.score import (
     attempts_of,
     attempts_of_run,
     read_submission,
@@ -26,7 +26,7 @@ from thence.evals.arc import (
     task_score,
 )
 from thence.evals.evaluate import Arm, Report, evaluate
-from thence.evals.metrics import wilson
+from thence.evals.statistics.metrics import wilson
 from thence.grading.grids import Grid, GridReading
 from thence.prompts.styles import Bare
 from thence.strategies.self_consistency import SelfConsistency

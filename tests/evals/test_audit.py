@@ -9,7 +9,7 @@ import pytest
 
 from thence.core.answers import Verdict
 from thence.core.errors import DataError, UsageError
-from thence.evals.audit import Audit, Stratum, audit, draw, strata
+from thence.evals.regrading.audit import Audit, Stratum, audit, draw, strata
 
 C, I, N, U, T = Verdict.CORRECT, Verdict.INCORRECT, Verdict.NO_ANSWER, Verdict.UNGRADABLE, Verdict.TIMEOUT  # noqa: E741
 FIGURES = ("false_accepts", "false_rejects", "false_accept_rate", "false_reject_rate", "true_accuracy")

@@ -12,7 +12,7 @@ from scipy import stats
 
 from thence.core.errors import DataError, UsageError
 from thence.core.ranks import auroc
-from thence.evals.calibration import (
+from thence.evals.statistics.calibration import (
     Isotonic,
     Temperature,
     above,
@@ -24,7 +24,7 @@ from thence.evals.calibration import (
     reliability,
     risk_coverage,
 )
-from thence.evals.metrics import wilson
+from thence.evals.statistics.metrics import wilson
 
 
 def drawn(n: int, seed: int, levels: int = 16) -> tuple[list[float], list[bool]]:

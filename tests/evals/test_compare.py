@@ -11,7 +11,7 @@ from sums import Sums, noisy, solver
 from thence.core.errors import StoreError, UsageError
 from thence.evals.compare import EXTENDABLE, Grid, baseline_index, compare, compare_header
 from thence.evals.evaluate import UNKNOWN, Arm, evaluate
-from thence.evals.metrics import holm, mcnemar, wilson
+from thence.evals.statistics.metrics import holm, mcnemar, wilson
 from thence.prompts.styles import Bare, ChainOfThought
 from thence.stores.sqlite import Cell, RunFile, RunView
 from thence.strategies.greedy import Greedy

@@ -11,7 +11,7 @@ import pytest
 from scipy import special, stats
 
 from thence.core.errors import DataError, UsageError
-from thence.evals.coverage import best_of_k, coverage, guess_curve, guess_of_space, guess_shares
+from thence.evals.statistics.coverage import best_of_k, coverage, guess_curve, guess_of_space, guess_shares
 
 
 def by_enumeration(scores: list[float], right: list[bool], k: int) -> Fraction:

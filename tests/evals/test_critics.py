@@ -36,8 +36,8 @@ from thence.evals.critics import (
     solutions,
 )
 from thence.evals.evaluate import Arm, eval_header
-from thence.evals.metrics import clustered_accuracy
 from thence.evals.report import Report
+from thence.evals.statistics.metrics import clustered_accuracy
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.grading.extract import NumericReading
 from thence.grading.grade import grade_answer

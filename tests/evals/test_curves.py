@@ -10,7 +10,7 @@ import pytest
 
 from thence.core.budget import Charged
 from thence.core.errors import DataError, UsageError
-from thence.evals.curves import Parameters, Priced, against, knee, matched_factor, pareto
+from thence.evals.statistics.curves import Parameters, Priced, against, knee, matched_factor, pareto
 
 
 def test_flops_are_two_per_parameter_and_charged_token_verifier_included() -> None:

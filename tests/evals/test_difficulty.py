@@ -7,7 +7,7 @@ import random
 import pytest
 
 from thence.core.errors import DataError, UsageError
-from thence.evals.difficulty import divide, strata
+from thence.evals.statistics.difficulty import divide, strata
 
 
 def test_bins_of_equal_problems_differ_where_sorted_and_not_where_measured() -> None:

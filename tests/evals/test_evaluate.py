@@ -24,8 +24,8 @@ from thence.core.problem import Problem
 from thence.core.run import Stopper
 from thence.core.tree import Tree
 from thence.evals.evaluate import UNKNOWN, Arm, Report, again, eval_header, evaluate
-from thence.evals.metrics import RunningAccuracy, wilson
 from thence.evals.records import shuffled
+from thence.evals.statistics.metrics import RunningAccuracy, wilson
 from thence.prompts.styles import Bare, ZeroShotCoT
 from thence.stores.sqlite import Cell, RunFile, RunView
 from thence.strategies.greedy import Greedy

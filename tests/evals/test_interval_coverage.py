@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from thence.evals.metrics import wilson
+from thence.evals.statistics.metrics import wilson
 
 TOOL = Path(__file__).parents[2] / "tools" / "interval_coverage.py"
 DRAWS = 120

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from thence.core.errors import DataError, UsageError
-from thence.evals.intervals import (
+from thence.evals.statistics.intervals import (
     cluster_bootstrap,
     cluster_interval,
     exact,
@@ -17,7 +17,7 @@ from thence.evals.intervals import (
     paired_by_cluster,
     t_interval,
 )
-from thence.evals.metrics import holm, mcnemar, paired
+from thence.evals.statistics.metrics import holm, mcnemar, paired
 
 # 120 problems in 20 clusters of 6, and what evalconfidence 0.1.1 and evalsig 0.1.2 (PyPI) say of them.
 N = 120

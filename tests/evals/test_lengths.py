@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thence.core.errors import UsageError
-from thence.evals.lengths import Sample, length_ratio, measure, rank_shares, shortness, vote
+from thence.evals.overthinking.lengths import Sample, length_ratio, measure, rank_shares, shortness, vote
 from thence.worlds.revision import Revision
 
 

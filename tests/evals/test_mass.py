@@ -17,7 +17,7 @@ from thence.core.problem import Message, Problem
 from thence.core.protocols import Generator
 from thence.evals.compare import compare_header
 from thence.evals.mass import Mass, Plan, Shift, prompting, score_paths
-from thence.evals.metrics import Paired, paired
+from thence.evals.statistics.metrics import Paired, paired
 from thence.generators.scripted import ScriptedGenerator
 from thence.prompts.styles import Bare, ChainOfThought, Plain
 from thence.stores.sqlite import RunFile

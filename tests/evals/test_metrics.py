@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from thence.core.errors import UsageError
-from thence.evals.metrics import (
+from thence.evals.statistics.metrics import (
     RunningAccuracy,
     clustered_accuracy,
     confidence_sequence,

@@ -13,8 +13,8 @@ from thence.core.errors import DataError
 from thence.core.protocols import Generator, Task
 from thence.core.search import Strategy
 from thence.evals.evaluate import Arm, eval_header, evaluate
-from thence.evals.lengths import Sample
-from thence.evals.overthinking import (
+from thence.evals.overthinking.lengths import Sample
+from thence.evals.overthinking.measure import (
     READERS,
     Overthinking,
     Said,
@@ -24,7 +24,7 @@ from thence.evals.overthinking import (
     revised,
     wasted,
 )
-from thence.evals.segments import Tag
+from thence.evals.overthinking.segments import Tag
 from thence.generators.scripted import ScriptedGenerator
 from thence.prompts.styles import Bare
 from thence.stores.sqlite import RunFile, RunView

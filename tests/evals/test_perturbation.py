@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thence.core.errors import DataError
-from thence.evals import perturbation as pt
+from thence.evals.perturbation import measure as pt
 from thence.tasks.perturbed import template_of
 from thence.tasks.templates.template import built_in, operations
 from thence.tasks.templates.variants import applies
@@ -276,7 +276,7 @@ def test_the_picture_is_a_png_with_every_arm(tmp_path: object) -> None:
     pytest.importorskip("matplotlib")
     from pathlib import Path
 
-    from thence.evals.perturbation_plot import draw
+    from thence.evals.perturbation.plot import draw
 
     rng = np.random.default_rng(11)
     found = probed({name: simulated(skills(rng, 12), 2, rng) for name in ("original", *LAW)})

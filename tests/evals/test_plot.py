@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from thence.core.errors import StoreError
-from thence.evals import plot
 from thence.evals.compare import Comparison, Grid, compare
 from thence.evals.evaluate import Arm
+from thence.evals.pages import plot
 from thence.prompts.styles import Bare
 from thence.strategies.greedy import Greedy
 from thence.strategies.self_consistency import SelfConsistency

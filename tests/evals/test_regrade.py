@@ -10,9 +10,9 @@ import pytest
 
 from thence.core.answers import Verdict
 from thence.core.errors import DataError, UsageError
-from thence.evals.graders import ByReference, ByTask, grader
-from thence.evals.regrade import TwoByTwo, regrade, share
-from thence.evals.saved import Columns, joined, read_label, saved_by_lm_eval, saved_in_rows, spread
+from thence.evals.regrading.graders import ByReference, ByTask, grader
+from thence.evals.regrading.regrade import TwoByTwo, regrade, share
+from thence.evals.regrading.saved import Columns, joined, read_label, saved_by_lm_eval, saved_in_rows, spread
 from thence.tasks.files import Row
 from thence.tasks.jsonl import Jsonl
 

@@ -9,11 +9,11 @@ import pytest
 from sums import Sums, noisy
 
 from thence.core.errors import StoreError, UsageError
-from thence.evals import report_page as pages
 from thence.evals.compare import EXTENDABLE, Comparison, Grid, compare, compare_header
 from thence.evals.evaluate import Arm
-from thence.evals.report_page import report_page
-from thence.evals.stored import open_runs, sections
+from thence.evals.pages import report_page as pages
+from thence.evals.pages.report_page import report_page
+from thence.evals.pages.stored import open_runs, sections
 from thence.prompts.styles import Bare
 from thence.stores.sqlite import RunFile
 from thence.strategies.greedy import Greedy

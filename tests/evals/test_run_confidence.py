@@ -11,9 +11,9 @@ from sums import Sums, noisy
 
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Problem
-from thence.evals.confidence import confidence_report, forecasts
 from thence.evals.evaluate import Arm, evaluate
-from thence.evals.selection import is_development
+from thence.evals.statistics.confidence import confidence_report, forecasts
+from thence.evals.statistics.selection import is_development
 from thence.prompts.styles import Bare
 from thence.strategies.self_consistency import SelfConsistency
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
 def test_the_picture_is_written_and_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from thence.core.errors import StoreError
-    from thence.evals.confidence_plot import draw_confidence
+    from thence.evals.statistics.confidence_plot import draw_confidence
 
     all_right = confidence_report(forecasts([record(i, [["1", 16, 16]], "1", "correct") for i in range(30)]))
     assert all_right.auroc is None

@@ -14,7 +14,7 @@ from thence.core.scores import Meaning, Score
 from thence.core.search import Node, Search
 from thence.core.tree import Tree
 from thence.evals.evaluate import Arm, eval_header, evaluate
-from thence.evals.run_curves import run_curves
+from thence.evals.statistics.run_curves import run_curves
 from thence.prompts.styles import Bare
 from thence.stores.sqlite import Cell, RunFile
 from thence.strategies.best_of_n import BestOfN

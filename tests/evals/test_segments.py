@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thence.evals.metrics import wilson
-from thence.evals.segments import Tag, by_grammar, by_phrases, counted
+from thence.evals.overthinking.segments import Tag, by_grammar, by_phrases, counted
+from thence.evals.statistics.metrics import wilson
 from thence.worlds.revision import FLAG, PASS, WAIT
 
 DATA = Path(os.environ.get("THENCE_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

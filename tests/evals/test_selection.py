@@ -10,8 +10,8 @@ import pytest
 from thence.core.errors import DataError, UsageError
 from thence.core.problem import Problem
 from thence.evals.first_error import calibrates
-from thence.evals.metrics import paired, wilson
-from thence.evals.selection import is_development, select, split
+from thence.evals.statistics.metrics import paired, wilson
+from thence.evals.statistics.selection import is_development, select, split
 
 HASHES = {f"p{i}": Problem(f"p{i}", f"question {i}").hash for i in range(400)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from thence.annotate.exact import truth_of
-from thence.evals.metrics import wilson
-from thence.evals.trace_error import trace_error
+from thence.evals.statistics.metrics import wilson
+from thence.evals.statistics.trace_error import trace_error
 from thence.tasks.wordproblems import render_solution
 from thence.tasks.wordproblems_task import WordProblemsTask
 

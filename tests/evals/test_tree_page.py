@@ -7,7 +7,7 @@ import re
 from thence.core.completion import Completion, Finish
 from thence.core.scores import Score
 from thence.core.tree import Found, Kind, Node, Tree
-from thence.evals.tree_page import page
+from thence.evals.pages.tree_page import page
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://x onerror=y>\x1b[31m"
 

@@ -14,7 +14,7 @@ from thence.core.completion import Ability, Sampling
 from thence.core.errors import UsageError
 from thence.core.search import Result, Search, Strategy
 from thence.core.solve import solve
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 from thence.evals.yardstick import Entry, Optimum, Quality, Row, Yard, YardGenerator, YardVerifier, measure
 from thence.evals.yardstick.bounds import PRICES, Bounds, _Seen, arrangements
 from thence.evals.yardstick.measure import Cell, Measured, compared, controls, joint_chances, run_entry

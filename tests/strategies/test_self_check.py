@@ -16,7 +16,7 @@ from thence.core.search import Result
 from thence.core.seeds import derive
 from thence.core.solve import solve
 from thence.core.tree import Kind
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 from thence.generators.scripted import ScriptedGenerator
 from thence.grading.extract import NumericReading
 from thence.prompts.styles import Bare, ZeroShotCoT

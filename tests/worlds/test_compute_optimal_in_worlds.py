@@ -12,7 +12,7 @@ from thence.core.completion import Ability
 from thence.core.scores import Meaning, Score
 from thence.core.search import Search, Strategy, Verifier
 from thence.core.tree import Node
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 from thence.strategies.best_of_n import BestOfN
 from thence.strategies.compute_optimal import ComputeOptimal
 from thence.strategies.self_consistency import SelfConsistency

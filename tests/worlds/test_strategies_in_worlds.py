@@ -14,7 +14,7 @@ from thence.core.scores import Meaning
 from thence.core.search import Result
 from thence.core.solve import solve
 from thence.evals.evaluate import Arm, evaluate
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 from thence.prompts.styles import Bare
 from thence.strategies.adaptive_consistency import AdaptiveConsistency
 from thence.strategies.best_of_n import BestOfN

@@ -11,7 +11,7 @@ from scipy import stats
 from world_runs import near_mean
 
 from thence.core.errors import UsageError
-from thence.evals.metrics import maj_at_k_population, pass_at_k
+from thence.evals.statistics.metrics import maj_at_k_population, pass_at_k
 from thence.worlds import laws
 
 approx = pytest.approx

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from thence import methods
 from thence.core.errors import DataError, UsageError
-from thence.evals.arc import ArcScore, attempts_of_run, read_submission, score, submission
-from thence.evals.arc_pictures import PALETTE
+from thence.evals.arc.pictures import PALETTE
+from thence.evals.arc.score import ArcScore, attempts_of_run, read_submission, score, submission
 from thence.grading.grids import Grid, as_grid, fault
 from thence.stores.sqlite import RunView
 from thence.tasks.arc.files import ArcTask
@@ -173,7 +173,7 @@ def _draw(task: Arc, given: Sequence[Scored], most: int, which: str, output: Pat
                 if why := fault(a):
                     out.print(plain(f"{found.id}#{k + 1}: an attempt is no grid: {why}", "yellow"))
     if output is not None:
-        from thence.evals.arc_pictures import draw
+        from thence.evals.arc.pictures import draw
 
         with needs_matplotlib():
             picture = draw(output, found, tries, inputs)

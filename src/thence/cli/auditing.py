@@ -8,9 +8,9 @@ from typing import Any
 
 from thence.core.clean import one_line
 from thence.core.errors import DataError, ThenceError, UsageError, check_counts
-from thence.evals.audit import Audit, Estimate, audit, draw, strata
-from thence.evals.regrade import Regraded
-from thence.evals.saved import read_label
+from thence.evals.regrading.audit import Audit, Estimate, audit, draw, strata
+from thence.evals.regrading.regrade import Regraded
+from thence.evals.regrading.saved import read_label
 from thence.tasks.files import read_rows, write_rows
 
 from .present import accuracy_text, out, plain, print_json, table

@@ -16,7 +16,7 @@ from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, Row, 
 from thence.evals.compare import compare as run_comparison
 from thence.evals.estimate import Price
 from thence.evals.evaluate import chosen_problems
-from thence.evals.trace_error import TraceError
+from thence.evals.statistics.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import Cell, RunFile, RunView
@@ -269,7 +269,7 @@ def _p_value(value: float | None) -> str:
 
 def _draw(result: Comparison, path: Path, *, wanted: bool) -> None:
     try:
-        from thence.evals.plot import draw
+        from thence.evals.pages.plot import draw
     except ImportError:
         if wanted:
             raise UsageError('the plot needs matplotlib: pip install "thence[plot]"') from None

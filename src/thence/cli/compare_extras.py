@@ -15,12 +15,12 @@ from thence.core.errors import UsageError
 from thence.core.protocols import Task
 from thence.core.tree import Tree
 from thence.evals.compare import Comparison, Row
-from thence.evals.curves import Parameters, Priced, against, knee, pareto
-from thence.evals.intervals import Seeds, cluster_bootstrap, cluster_interval, over_seeds, paired_by_cluster
-from thence.evals.metrics import paired
 from thence.evals.records import Record
-from thence.evals.selection import Chosen, select, split
-from thence.evals.trace_error import TraceError, trace_error
+from thence.evals.statistics.curves import Parameters, Priced, against, knee, pareto
+from thence.evals.statistics.intervals import Seeds, cluster_bootstrap, cluster_interval, over_seeds, paired_by_cluster
+from thence.evals.statistics.metrics import paired
+from thence.evals.statistics.selection import Chosen, select, split
+from thence.evals.statistics.trace_error import TraceError, trace_error
 from thence.stores.sqlite import Cell, RunView
 
 from .curves import show_front

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from thence.core.errors import UsageError
-from thence.evals.calibration import BINS
-from thence.evals.confidence import ConfidenceReport, confidence_report, forecasts
+from thence.evals.statistics.calibration import BINS
+from thence.evals.statistics.confidence import ConfidenceReport, confidence_report, forecasts
 from thence.stores.sqlite import Cell, RunView
 
 from .outputs import needs_matplotlib
@@ -134,5 +134,5 @@ def _share(value: float | None, interval: tuple[float, float]) -> str:
 
 def _draw(report: ConfidenceReport, path: Path, title: str) -> None:
     with needs_matplotlib():
-        from thence.evals.confidence_plot import draw_confidence
+        from thence.evals.statistics.confidence_plot import draw_confidence
     err.print(plain(f"plot {draw_confidence(report, path, title)}", "dim"))

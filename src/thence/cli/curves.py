@@ -13,11 +13,11 @@ from thence.core.budget import Charged
 from thence.core.errors import ThenceError, check_counts
 from thence.core.protocols import Task
 from thence.evals.compare import short_model
-from thence.evals.coverage import guess_of_space
-from thence.evals.curves import Parameters, Priced, knee, pareto
 from thence.evals.estimate import Price
 from thence.evals.records import Record
-from thence.evals.run_curves import RunCurves, run_curves
+from thence.evals.statistics.coverage import guess_of_space
+from thence.evals.statistics.curves import Parameters, Priced, knee, pareto
+from thence.evals.statistics.run_curves import RunCurves, run_curves
 from thence.stores.sqlite import RunView
 
 from .present import number, out, percent, plain, print_json, table

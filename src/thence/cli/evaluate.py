@@ -17,7 +17,7 @@ from thence.evals.allocate import SharedVote, allocate
 from thence.evals.compare import short_model
 from thence.evals.evaluate import Arm, Report, again, chosen_problems, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
-from thence.evals.trace_error import TraceError
+from thence.evals.statistics.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
 from thence.stores.sqlite import Cell, RunFile, RunView

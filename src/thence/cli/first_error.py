@@ -10,7 +10,7 @@ from thence.core.errors import UsageError
 from thence.core.protocols import Generator
 from thence.core.solve import check_needs
 from thence.evals.first_error import FirstErrorReport, evaluate_first_error, first_error_header
-from thence.evals.metrics import Interval
+from thence.evals.statistics.metrics import Interval
 from thence.stores.header import default_path
 from thence.stores.sqlite import RunFile
 from thence.tasks.first_error import FirstErrorTask

@@ -12,9 +12,9 @@ from thence import methods
 from thence.core.clean import one_line
 from thence.core.errors import StoreError, ThenceError, UsageError
 from thence.core.protocols import Task
-from thence.evals.graders import ByTask, Grader, Kind, grader
-from thence.evals.regrade import Regraded, regrade
-from thence.evals.saved import (
+from thence.evals.regrading.graders import ByTask, Grader, Kind, grader
+from thence.evals.regrading.regrade import Regraded, regrade
+from thence.evals.regrading.saved import (
     Columns,
     Saved,
     joined,

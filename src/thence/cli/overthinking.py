@@ -10,10 +10,10 @@ from cyclopts import Parameter
 from thence import api
 from thence.core.errors import UsageError
 from thence.evals.critics import Rate
-from thence.evals.lengths import Lengths, View
-from thence.evals.metrics import Paired
-from thence.evals.overthinking import READERS, Overthinking, Revised, Wasted, read
-from thence.evals.overthinking import overthinking as measured
+from thence.evals.overthinking.lengths import Lengths, View
+from thence.evals.overthinking.measure import READERS, Overthinking, Revised, Wasted, read
+from thence.evals.overthinking.measure import overthinking as measured
+from thence.evals.statistics.metrics import Paired
 from thence.stores.sqlite import RunView
 
 from .outputs import needs_matplotlib
@@ -70,7 +70,7 @@ def overthinking(
     found = measured(samples, lines, unit, groups)
     if plot is not None:
         with needs_matplotlib():
-            from thence.evals.lengths_plot import draw
+            from thence.evals.overthinking.lengths_plot import draw
         plot = draw(found, chosen.spec, plot)
     if json:
         print_json({"run": str(path), "task": chosen.spec, "reader": reader} | found.document())

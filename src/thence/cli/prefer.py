@@ -17,7 +17,7 @@ from thence.evals.open_ended.audit import Audit, Equals, Truth, audit, truths
 from thence.evals.open_ended.judges import ModelJudge, PairJudge, PanelJudge, PlantedJudge
 from thence.evals.open_ended.sides import answered, check_same_questions, of_equal_truth, side
 from thence.evals.open_ended.win_rate import WinRate, win_rate
-from thence.evals.saved import Columns
+from thence.evals.regrading.saved import Columns
 from thence.grading.extract import default_reading
 
 from .options import ModelFlags

@@ -30,7 +30,7 @@ from .progress import make
 from .running import checked_task, with_signals
 
 if TYPE_CHECKING:
-    from thence.evals.perturbation import Probe
+    from thence.evals.perturbation.measure import Probe
 
 
 def probe(
@@ -74,7 +74,7 @@ def probe(
     """
     arms, lawful = _arms(tasks or ("perturbed",), variants, same_law, bad_references)
     reports = _measured(arms, strategy, prompt, seed, models, sampling, quiet)
-    from thence.evals.perturbation import probe as compare  # scipy
+    from thence.evals.perturbation.measure import probe as compare  # scipy
 
     outcomes = {name: _outcomes(name, report) for name, report in reports.items()}
     first = next(iter(reports.values()))
@@ -240,5 +240,5 @@ def _p(value: float) -> str:
 
 def _draw(found: Probe, path: Path) -> None:
     with needs_matplotlib():
-        from thence.evals.perturbation_plot import draw
+        from thence.evals.perturbation.plot import draw
     err.print(plain(f"plot {draw(found, path)}", "dim"))

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from thence.core.answers import Verdict
-from thence.evals.metrics import RunningAccuracy
+from thence.evals.statistics.metrics import RunningAccuracy
 
 from .present import err
 

@@ -17,7 +17,7 @@ from thence.core.solve import check_needs
 from thence.evals.compare import EXTENDABLE, compare_header
 from thence.evals.mass import MARGIN, K, Mass, Paths, Plan
 from thence.evals.mass import prompting as measured
-from thence.evals.metrics import Paired
+from thence.evals.statistics.metrics import Paired
 from thence.stores.header import default_path
 from thence.stores.sqlite import RunFile
 from thence.tasks.wordproblems import render_solution

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from thence import methods
 from thence.core.errors import ThenceError, check_counts
-from thence.evals.report_page import report_page
-from thence.evals.stored import open_runs, sections
+from thence.evals.pages.report_page import report_page
+from thence.evals.pages.stored import open_runs, sections
 
 from .outputs import spared, write_text
 from .present import err, out, plain

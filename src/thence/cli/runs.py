@@ -235,7 +235,7 @@ def _show_problem(view: RunView, cells: list[Cell], problem: str, json: bool, ht
 
 
 def _write_page(path: Path, view: RunView, cell: Cell, problem: str, record: dict[str, Any]) -> None:
-    from thence.evals.tree_page import page
+    from thence.evals.pages.tree_page import page
 
     facts = {
         "question": str(record.get("question") or ""),

@@ -45,11 +45,11 @@ from thence.core.seeds import derive
 from thence.core.solve import check_one_call
 from thence.core.tree import Kind, Node
 from thence.core.votes import elect
+from thence.evals.statistics.metrics import Array
 from thence.stores.sqlite import Cell, RunFile
 from thence.strategies.self_consistency import SelfConsistency
 
 from .evaluate import Progress, chosen_problems
-from .metrics import Array
 from .records import Record, make_record
 from .report import Report, summarise
 

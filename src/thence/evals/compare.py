@@ -19,12 +19,12 @@ from thence.core.completion import Completion
 from thence.core.errors import UsageError
 from thence.core.protocols import Generator, SamplePool, Task
 from thence.core.run import Stopper
+from thence.evals.statistics.metrics import Paired, clustered_accuracy, flipped, holm, paired
 from thence.generators.pool import short_pool
 from thence.stores.header import Document
 from thence.stores.sqlite import Cell, RunFile
 
 from .evaluate import Arm, Progress, evaluate, model_document, prompt_document, shared_header
-from .metrics import Paired, clustered_accuracy, flipped, holm, paired
 from .report import UNKNOWN, Report, known_total
 
 EXTENDABLE = ("limit", "arms", "seeds", "budgets")

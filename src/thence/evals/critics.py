@@ -35,11 +35,11 @@ from thence.core.run import Stopper
 from thence.core.search import Result, Search, Verifier
 from thence.core.tree import Kind, Tree
 from thence.core.votes import elect
+from thence.evals.statistics.metrics import Interval, wilson
 from thence.stores.sqlite import Cell, RunFile
 from thence.verifiers.asking import answered
 
 from .evaluate import Arm, Progress, evaluate
-from .metrics import Interval, wilson
 from .records import Record
 from .report import Report
 

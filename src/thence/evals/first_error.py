@@ -41,15 +41,15 @@ from thence.core.scores import Meaning, Score
 from thence.core.search import Search, Verifier
 from thence.core.segmenter import Kind, Segmenter
 from thence.core.tree import Node
+from thence.evals.statistics.metrics import Interval, wilson
+from thence.evals.statistics.selection import is_development
 from thence.prompts.styles import Bare
 from thence.stores.header import Document
 from thence.stores.sqlite import Cell, RunFile
 from thence.tasks.first_error import FirstErrorTask, Given, said
 
 from .evaluate import Progress, chosen_problems, model_document
-from .metrics import Interval, wilson
 from .records import Record
-from .selection import is_development
 
 DRAWS = 20_000  # of the interval of F1
 NEVER = -math.inf  # the threshold that no score falls to

@@ -35,12 +35,12 @@ from thence.core.run import Stopper
 from thence.core.search import Strategy
 from thence.core.solve import check_one_call
 from thence.core.tree import Tree
+from thence.evals.statistics.intervals import t_interval
+from thence.evals.statistics.metrics import Interval, Paired, paired
 from thence.stores.sqlite import Cell, RunFile
 
 from .compare import Grid, compare
 from .evaluate import Arm, Progress
-from .intervals import t_interval
-from .metrics import Interval, Paired, paired
 from .records import Record, sample_answer, whole_solution
 
 OPENINGS = (" ", "\n", "")

@@ -148,7 +148,7 @@ def model_shares(records: Sequence[Record]) -> list[ModelShare]:
 
 
 def _accuracy(report: Report, counted: Sequence[Record]) -> None:
-    from . import metrics  # numpy and scipy
+    from .statistics import metrics  # numpy and scipy
 
     right = sum(r["verdict"] == Verdict.CORRECT for r in counted)
     report.accuracy = right / len(counted)
@@ -169,7 +169,7 @@ def _accuracy(report: Report, counted: Sequence[Record]) -> None:
 
 def vote_of(draws: Sequence[Draws], ks: Sequence[int], largest: int) -> list[float]:
     """maj@k of one problem; an answer class is right when most of its samples are (a grader may read the text)."""
-    from . import metrics
+    from .statistics import metrics
 
     voting = [d for d in draws if d.key is not None]
     counts, right = [d.count for d in voting], [2 * d.right > d.count for d in voting]

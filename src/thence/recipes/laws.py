@@ -21,7 +21,7 @@ from thence.core.search import POLICY, Result, Search
 from thence.core.seeds import derive
 from thence.core.tree import Kind, Node
 from thence.core.verdicts import CONFIRM_NAMED
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.prompts.styles import Bare
 from thence.strategies.adaptive_consistency import AdaptiveConsistency

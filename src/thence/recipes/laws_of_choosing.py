@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from thence.core.contests import JUDGE
 from thence.core.search import Result
 from thence.core.seeds import derive
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.strategies.adaptive_consistency import AdaptiveConsistency
 from thence.strategies.certified import Certified

@@ -25,7 +25,7 @@ from thence.evals.open_ended.judges import (
 )
 from thence.evals.open_ended.sides import of_equal_truth
 from thence.evals.open_ended.win_rate import Answered, caution, win_rate
-from thence.evals.saved import Saved
+from thence.evals.regrading.saved import Saved
 from thence.generators.scripted import Cue, ScriptedGenerator
 from thence.grading.extract import default_reading
 

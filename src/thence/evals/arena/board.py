@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from thence.core.errors import UsageError
-from thence.evals.metrics import Interval, wilson
+from thence.evals.statistics.metrics import Interval, wilson
 
 from .active import Rule, next_pairs
 from .battles import Array, Battles, named

@@ -20,8 +20,8 @@ from thence.core.protocols import Generator, SamplePool
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.search import VERIFIER, Result, Search
 from thence.core.solve import solve
-from thence.evals.metrics import Interval, wilson
 from thence.evals.records import shuffled
+from thence.evals.statistics.metrics import Interval, wilson
 from thence.prompts.styles import Bare
 
 from .contests import Contestant, Row, meetings

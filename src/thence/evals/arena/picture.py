@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from thence.core.clean import one_line
-from thence.evals.plot import COLOURS, DPI, save
+from thence.evals.pages.plot import COLOURS, DPI, save
 
 from .board import Board
 

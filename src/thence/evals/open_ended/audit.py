@@ -35,7 +35,7 @@ from thence.core.errors import UsageError, check_counts
 from thence.core.preferences import Pair, in_both_orders
 from thence.core.seeds import derive
 from thence.evals.critics import Rate, clustered
-from thence.evals.metrics import Paired, holm, paired
+from thence.evals.statistics.metrics import Paired, holm, paired
 from thence.tasks.wordproblems import WordProblems, render_solution
 from thence.tasks.wordproblems_errors import spoil
 

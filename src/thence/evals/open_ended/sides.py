@@ -7,7 +7,7 @@ from pathlib import Path
 
 from thence.core.errors import DataError, UsageError
 from thence.core.protocols import Task
-from thence.evals.saved import Columns, Saved, saved_in_rows, saved_in_run
+from thence.evals.regrading.saved import Columns, Saved, saved_in_rows, saved_in_run
 from thence.stores.sqlite import RunView
 from thence.tasks.files import read_rows
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from thence.core.errors import DataError
 from thence.core.preferences import Pair, in_both_orders
-from thence.evals.metrics import Interval, Paired, paired
+from thence.evals.statistics.metrics import Interval, Paired, paired
 
 from .audit import Audit
 from .judges import PairJudge, both_orders

@@ -33,7 +33,7 @@ from thence.core.search import POLICY, Search, Verifier
 from thence.core.seeds import derive
 from thence.core.solve import check_one_call
 from thence.core.tree import Kind
-from thence.evals.metrics import Interval, holm
+from thence.evals.statistics.metrics import Interval, holm
 
 LEVEL = 0.05  # chance of any false alarm
 LEAST = 0.01  # a gain below one pair in a hundred is no weakness, however sure

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy import special
 
 from thence.core.errors import UsageError
-from thence.evals.metrics import Interval
+from thence.evals.statistics.metrics import Interval
 
 Floats = npt.NDArray[np.float64]
 

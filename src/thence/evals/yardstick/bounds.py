@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from thence.core.errors import UsageError, check_counts
-from thence.evals.metrics import maj_at_k_population
+from thence.evals.statistics.metrics import maj_at_k_population
 
 from .optimum import Floats, Ints, Point, called, majority_at
 from .yard import Yard

@@ -29,7 +29,7 @@ class Share:
 
 def share(hits: Iterable[tuple[str, bool]]) -> Share:
     """The share of hits among (problem, hit) pairs."""
-    from .metrics import clustered_accuracy  # numpy and scipy
+    from thence.evals.statistics.metrics import clustered_accuracy  # numpy and scipy
 
     by_problem: dict[Hashable, list[float]] = {}
     for problem, hit in hits:

@@ -33,8 +33,7 @@ import numpy.typing as npt
 
 from thence.core.errors import DataError
 from thence.core.seeds import derive
-
-from .metrics import Interval, clustered_accuracy, holm
+from thence.evals.statistics.metrics import Interval, clustered_accuracy, holm
 
 Array = npt.NDArray[np.float64]
 Outcomes = Mapping[str, float]  # problem id -> 1 right, 0 wrong (or a mean over samples)

@@ -17,12 +17,12 @@ from thence.core.answers import Verdict
 from thence.core.clean import one_line
 from thence.core.errors import DataError, UsageError
 from thence.core.tree import Tree
+from thence.evals.compare import Comparison
+from thence.evals.records import Record
+from thence.evals.report import Report
+from thence.evals.statistics.confidence import ConfidenceReport, confidence_report, forecasts
 
-from .compare import Comparison
 from .comparison_page import arms_table, cut, differences_table, flips, image_of, picture, table, table_row, whole
-from .confidence import ConfidenceReport, confidence_report, forecasts
-from .records import Record
-from .report import Report
 from .stored import Section, StoredArm
 from .tree_page import TREE_STYLE, fact_list, tree_list
 
@@ -167,7 +167,7 @@ def _confidence(section: Section) -> Iterator[str]:
         "Agreement of the samples as confidence, first seed and budget; ECE over bins of equal mass.", heads, rows
     )
     if _plots_available():
-        from . import confidence_plot
+        from thence.evals.statistics import confidence_plot
 
         for label, r in found:
             said = f"Reliability and risk-coverage of {label}: ECE {r.ece:.3f}, AURC {r.curve.aurc:.3f}"

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from thence.core.errors import StoreError
+from thence.evals.compare import Comparison, Named, conclude, short_model
+from thence.evals.report import Report, summarise
 from thence.stores.sqlite import Cell, RunView
-
-from .compare import Comparison, Named, conclude, short_model
-from .report import Report, summarise
 
 KINDS = ("eval", "compare", "allocate")
 

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from thence.core.clean import one_line
+from thence.evals.pages.plot import save
 
-from .perturbation import ALPHA, MARGIN, Probe, VariantRow
-from .plot import save
+from .measure import ALPHA, MARGIN, Probe, VariantRow
 
 BLUE, RED, GREY = "#0072B2", "#D55E00", "#888888"
 

@@ -19,13 +19,13 @@ from thence.core.errors import DataError
 from thence.core.problem import Problem
 from thence.core.protocols import Task
 from thence.core.tree import Node, Tree
+from thence.evals.records import Draws, Record, counted_law, sample_answer, whole_solution
+from thence.evals.report import column_means, vote_of
 
 from .coverage import best_of_k, coverage, guess_curve, guess_shares
 from .difficulty import Stratum, divide, strata
 from .intervals import Clustered
 from .metrics import usual_ks
-from .records import Draws, Record, counted_law, sample_answer, whole_solution
-from .report import column_means, vote_of
 
 OTHERS = 32  # problems whose answers are tried as guesses
 

@@ -35,8 +35,7 @@ import numpy.typing as npt
 
 from thence.core.answers import Verdict
 from thence.core.errors import DataError, UsageError
-
-from .metrics import Interval
+from thence.evals.statistics.metrics import Interval
 
 DRAWS = 20_000
 Array = npt.NDArray[np.float64]

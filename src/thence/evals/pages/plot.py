@@ -22,8 +22,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from thence.core.errors import StoreError
+from thence.evals.compare import Comparison
 
-from .compare import Comparison
 from .comparison_page import cut, document, short, title_of
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito 2008).

@@ -36,11 +36,11 @@ from thence.core.problem import Problem
 from thence.core.protocols import Task
 from thence.core.search import POLICY
 from thence.core.tree import SOLUTION, Kind, Node, Tree
+from thence.evals.critics import Rate, Results, clustered
+from thence.evals.records import counted_law, sample_answer, whole_solution
 from thence.stores.sqlite import Cell
 
-from .critics import Rate, Results, clustered
 from .lengths import Lengths, Sample, measure
-from .records import counted_law, sample_answer, whole_solution
 from .segments import REVISING, Segment, Tag, by_grammar, by_phrases
 
 Reader = Callable[[str], list[Segment]]

@@ -65,7 +65,7 @@ def draw(
     path: Path, task: ArcTask, attempts: Sequence[Sequence[Grid]] = (), inputs: Sequence[int] | None = None
 ) -> Path:
     """Write ``picture`` as PNG and return its path; StoreError when that cannot be."""
-    from .plot import save
+    from thence.evals.pages.plot import save
 
     return save(picture(task, attempts, inputs), path)
 

@@ -29,10 +29,9 @@ from scipy import special
 from thence.core.errors import UsageError, check_counts
 from thence.core.ranks import placements
 from thence.core.votes import CLOSE
-
-from .critics import Rate, clustered
-from .intervals import t_interval
-from .metrics import Interval, Paired, paired
+from thence.evals.critics import Rate, clustered
+from thence.evals.statistics.intervals import t_interval
+from thence.evals.statistics.metrics import Interval, Paired, paired
 
 LEAST_LENGTH = 3
 

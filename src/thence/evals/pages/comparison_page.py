@@ -11,8 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from thence.core.clean import one_line
-
-from .compare import Comparison, Difference, Row
+from thence.evals.compare import Comparison, Difference, Row
 
 STYLE = """
 :root { color-scheme: light; }

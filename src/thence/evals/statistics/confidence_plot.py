@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from thence.core.clean import one_line
+from thence.evals.pages.plot import COLOURS, save
 
 from .confidence import ConfidenceReport
-from .plot import COLOURS, save
 
 INCHES, DPI = (11.0, 5.0), 160
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from thence.core.answers import Verdict
 from thence.core.errors import DataError, UsageError
+from thence.evals.records import Record
 
 from .calibration import (
     BINS,
@@ -32,7 +33,6 @@ from .calibration import (
     risk_coverage,
 )
 from .metrics import Interval, wilson
-from .records import Record
 from .selection import is_development
 
 KINDS = ("agreement", "strategy")

@@ -24,10 +24,9 @@ from typing import Any, Literal
 
 from thence.core.answers import Reading
 from thence.core.errors import DataError, UsageError
+from thence.evals.records import Record
 from thence.grading.grids import Grid, as_grid, from_value
 from thence.tasks.arc.files import ArcTask
-
-from .records import Record
 
 Mode = Literal["strict", "mean"]
 Attempts = Mapping[str, Sequence[Sequence[object]]]  # task -> test input -> attempts, best first
@@ -78,7 +77,7 @@ def task_score(outputs: Sequence[Grid], tries: Sequence[Sequence[object]], most:
 
 def score(tasks: Sequence[ArcTask], attempts: Attempts, most: int) -> ArcScore:
     """The scores of ``attempts`` over all ``tasks``. UsageError without test outputs, DataError for unknown tasks."""
-    from . import metrics  # numpy and scipy
+    from thence.evals.statistics import metrics  # numpy and scipy
 
     known = {task.id for task in tasks}
     strange = [name for name in attempts if name not in known]

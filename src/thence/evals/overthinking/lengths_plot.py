@@ -13,10 +13,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from thence.core.clean import one_line
 from thence.core.errors import UsageError
+from thence.evals.pages.plot import COLOURS, DPI, save
 
 from .lengths import Group
-from .overthinking import Overthinking
-from .plot import COLOURS, DPI, save
+from .measure import Overthinking
 
 INCHES = (9.0, 4.2)
 

@@ -1,0 +1,1 @@
+"""ARC-AGI: the published score of a run, and grids as pictures."""

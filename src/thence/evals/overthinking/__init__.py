@@ -1,0 +1,1 @@
+"""Lengths against accuracy, segments of a thought, what revisions repair and break."""

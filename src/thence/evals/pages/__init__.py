@@ -1,0 +1,1 @@
+"""Runs as pages and pictures: comparisons, trees, reports."""

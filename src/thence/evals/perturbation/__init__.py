@@ -1,0 +1,1 @@
+"""Originals against their perturbations: memorised or reasoned?"""

@@ -1,0 +1,1 @@
+"""Saved outputs graded again: readers, graders, second opinions, audits."""

@@ -1,0 +1,1 @@
+"""Numbers of runs: intervals, paired tests, coverage, curves, calibration."""
