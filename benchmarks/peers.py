@@ -34,7 +34,7 @@ request for 16 prompts, verifier calls of one batch where it ships 16 of one tex
 Columns: seconds (median of the seeds); per question: generated tokens, prompt tokens sent and those that the server
 computed, sequences and HTTP calls, all from the server's own counters, verifier tokens that went through the model and
 solutions it was asked about. Accuracy is the mean over problems and seeds; a difference is thence minus peer over the
-same problems with a paired 95 % interval (`evals.statistics.metrics.paired`). A question on which a side fails counts as
+same problems, paired (`evals.statistics.metrics.paired`), 95 % interval. A question on which a side fails counts as
 wrong, and failures are shown. ``--answers N`` measures accuracy on N problems in runs whose time is not taken, 64
 questions of a peer at a time (search-and-learn in threads); an interval of 2 points needs about a thousand.
 """

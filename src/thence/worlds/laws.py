@@ -1,7 +1,7 @@
 r"""Closed forms that need no world: what strategies, labels and filters must do when their assumptions hold exactly.
 
-Not here: the law of a vote of independent samples is ``evals.statistics.metrics.maj_at_k_population``, the stopping rule
-of Adaptive-Consistency is ``thence.strategies.adaptive_consistency.lead_probability`` (used below).
+Not here: the law of a vote of independent samples is ``evals.statistics.metrics.maj_at_k_population``, the rule
+that stops Adaptive-Consistency is ``thence.strategies.adaptive_consistency.lead_probability`` (used below).
 
 All arguments are probabilities and counts; all results are exact up to rounding.
 """
