@@ -71,9 +71,10 @@ class Deals(Protocol):
     """A policy of several models: it draws nothing itself, it says whose turn it is.
 
     ``members`` are its models by role (each begins with ``POOL``); each has books of its own. Draw ``ordinal`` of the
-    pool is made by the role that ``deal`` names; the number beside it counts that model's own draws. ``weights`` are what a
-    sample of each counts on a problem (by its hash) in a vote weighted by skill; UsageError where none was measured. A
-    model that is gone for good answers with failures of kind ``LOST``, and the search goes on without its draws.
+    pool is made by the role that ``deal`` names; the number beside it counts that model's own draws. ``weights`` are
+    what a sample of each counts on a problem (by its hash) in a vote weighted by skill; UsageError where none was
+    measured. A model that is gone for good answers with failures of kind ``LOST``, and the search goes on without its
+    draws.
     """
 
     @property
