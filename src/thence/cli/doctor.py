@@ -17,15 +17,10 @@ from thence.core.protocols import missing
 from .options import ModelFlags
 from .present import out, plain, print_json, table
 
-VARIANTS = (
-    "greedy",
-    "repeated-sampling",
+VARIANTS = (  # of strategies whose needs depend on their arguments
     "self-consistency",
     "self-consistency(weight=prob)",
     "self-consistency(weight=confidence)",
-    "adaptive-consistency",
-    "esc",
-    "cot-decoding",
     "confidence(by=mean)",
     "confidence(by=delta)",
     "best-of-n(verifier=agreement)",
@@ -33,9 +28,23 @@ VARIANTS = (
 )
 
 
+def all_strategies() -> list[str]:
+    """Every strategy of the map; one that must have a verifier has the one that costs no tokens."""
+    variants = {name: [v for v in VARIANTS if v.partition("(")[0] == name] for name in methods.named("strategy")}
+    return [text for name, own in variants.items() for text in own or [_complete(name)]]
+
+
+def _complete(name: str) -> str:
+    try:
+        methods.strategy(name)
+    except UsageError:
+        return f"{name}(verifier=data-flow)"
+    return name
+
+
 def all_needs() -> dict[str, frozenset[Ability]]:
     """What every strategy (in its variants) and every prompt style needs of a model."""
-    needs = {text: methods.strategy(text).needs for text in VARIANTS}
+    needs = {text: methods.strategy(text).needs for text in all_strategies()}
     prompts = [*(name for name in methods.named("prompt") if name != "retrieve"), "chain-of-draft(limit=48)"]
     return needs | {f"prompt {name}": methods.prompt(name).needs for name in prompts}
 
