@@ -44,14 +44,17 @@ PROBLEMS ?= 5000
 HEADS = out/heads/$(PROBLEMS)
 LABELS = $(HEADS)/labels.jsonl
 TRAIN = $(BIN)/thence train $(1) --data $(LABELS) --out $(HEADS)/$(1) --resume $(2)
+KINDS = prm orm head dpo
+PAIRED = wordproblems(split=train, data_seed=21, size=30000)
 FIT = --epochs 3 --batch-size 64 --lr 2e-3
 
 heads: setup
-	@$(MAKE) --no-print-directory -j2 $(HEADS)/prm/verifier.json $(HEADS)/orm/verifier.json $(HEADS)/head/verifier.json
-	@for kind in prm orm head; do rm -rf src/thence/acorn/$$kind; cp -r $(HEADS)/$$kind src/thence/acorn/; done
+	@$(MAKE) --no-print-directory -j2 $(KINDS:%=$(HEADS)/%/verifier.json)
+	@for kind in $(KINDS); do rm -rf src/thence/acorn/$$kind; cp -r $(HEADS)/$$kind src/thence/acorn/; done
 
 $(LABELS): src/thence/acorn/model.safetensors
-	rm -rf $(HEADS)
+	rm -rf $(HEADS)/labels.* $(HEADS)/prm $(HEADS)/orm $(HEADS)/head
+	mkdir -p $(HEADS)
 	$(BIN)/thence label "wordproblems(split=train, data_seed=20, size=$(PROBLEMS))" --method "math-shepherd(n=2, solutions=4)" \
 		--output $@.part --run $(HEADS)/labels.db
 	mv $@.part $@
@@ -61,6 +64,13 @@ $(HEADS)/orm/verifier.json: $(LABELS)
 	$(call TRAIN,orm,$(FIT))
 $(HEADS)/head/verifier.json: $(LABELS)
 	$(call TRAIN,head,)
+$(HEADS)/pairs.jsonl: src/thence/acorn/model.safetensors
+	rm -rf $(HEADS)/pairs.* $(HEADS)/dpo
+	mkdir -p $(HEADS)
+	$(BIN)/thence label "$(PAIRED)" --method "exact(solutions=4)" --limit $(PROBLEMS) --output $@.part --run $(HEADS)/pairs.db
+	mv $@.part $@
+$(HEADS)/dpo/verifier.json: $(HEADS)/pairs.jsonl
+	$(BIN)/thence train dpo-verifier --data $< --task "$(PAIRED)" --out $(HEADS)/dpo --resume --epochs 2
 
 clean:
 	rm -rf $(VENV) $(VENV)-vllm build dist .mypy_cache .ruff_cache .pytest_cache
