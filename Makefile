@@ -44,7 +44,7 @@ PROBLEMS ?= 5000
 HEADS = out/heads/$(PROBLEMS)
 LABELS = $(HEADS)/labels.jsonl
 TRAIN = $(BIN)/thence train $(1) --data $(LABELS) --out $(HEADS)/$(1) --resume $(2)
-KINDS = prm orm head dpo
+KINDS = prm orm head dpo simpo
 PAIRED = wordproblems(split=train, data_seed=21, size=30000)
 FIT = --epochs 3 --batch-size 64 --lr 2e-3
 
@@ -65,12 +65,12 @@ $(HEADS)/orm/verifier.json: $(LABELS)
 $(HEADS)/head/verifier.json: $(LABELS)
 	$(call TRAIN,head,)
 $(HEADS)/pairs.jsonl: src/thence/acorn/model.safetensors
-	rm -rf $(HEADS)/pairs.* $(HEADS)/dpo
+	rm -rf $(HEADS)/pairs.* $(HEADS)/dpo $(HEADS)/simpo
 	mkdir -p $(HEADS)
 	$(BIN)/thence label "$(PAIRED)" --method "exact(solutions=4)" --limit $(PROBLEMS) --output $@.part --run $(HEADS)/pairs.db
 	mv $@.part $@
-$(HEADS)/dpo/verifier.json: $(HEADS)/pairs.jsonl
-	$(BIN)/thence train dpo-verifier --data $< --task "$(PAIRED)" --out $(HEADS)/dpo --resume --epochs 2
+$(HEADS)/dpo/verifier.json $(HEADS)/simpo/verifier.json: $(HEADS)/%/verifier.json: $(HEADS)/pairs.jsonl
+	$(BIN)/thence train $*-verifier --data $< --task "$(PAIRED)" --out $(HEADS)/$* --resume --epochs 2
 
 clean:
 	rm -rf $(VENV) $(VENV)-vllm build dist .mypy_cache .ruff_cache .pytest_cache
