@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from thence.evals.statistics.metrics import wilson
+from tool_modules import load_tool
 
-TOOL = Path(__file__).parents[2] / "tools" / "interval_coverage.py"
 DRAWS = 120
 LOOSE = 0.065  # three and a quarter Monte Carlo errors at 120 draws and 95 %
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("interval_coverage", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["interval_coverage"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("interval_coverage")
 
 
 def test_shares_are_covered_exactly_as_asked(tool: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,20 +10,14 @@ from types import ModuleType
 import pytest
 
 from thence.core.errors import DataError
+from tool_modules import load_tool
 
 DATA = Path(os.environ.get("THENCE_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-TOOL = Path(__file__).parents[2] / "tools" / "stored_samples.py"
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stored_samples", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["stored_samples"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("stored_samples")
 
 
 def test_both_forms_of_verdicts_are_counted(tool: ModuleType) -> None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools" / "certified_errors.py"
+from tool_modules import load_tool
 
 
 @pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("certified_errors", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "certified_errors", module)
-    spec.loader.exec_module(module)
+    module = load_tool("certified_errors")
     monkeypatch.setattr(module, "HORIZONS", (40,))
     few = (".52 .48", ".501 .499", ".35 .35 .30", ".34 .33 .33", ".11, nine of .0989")
     monkeypatch.setattr(module, "LAWS", {name: module.LAWS[name] for name in few})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,19 +14,12 @@ from thence.recipes.law_rows import Bench
 from thence.recipes.laws_of_choosing import judging, urn
 from thence.stores.sqlite import Cell, RunFile
 from thence.strategies.universal import UniversalSelfConsistency, order_effect
-
-TOOL = Path(__file__).parents[2] / "tools" / "order_effects.py"
+from tool_modules import load_tool
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("order_effects", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["order_effects"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("order_effects")
 
 
 async def judged(first: float, n: int = 4, orders: int = 4, problems: int = 30) -> list[Result]:

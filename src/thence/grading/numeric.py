@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from zlib import crc32
 
 from . import poly as p
@@ -191,7 +192,7 @@ def _poly_value(poly: p.Poly) -> Decimal:
     return total
 
 
-def _atom_value(name: str, inner: tuple) -> Decimal:  # type: ignore[type-arg]
+def _atom_value(name: str, inner: tuple[Any, ...]) -> Decimal:
     if name.startswith("#"):
         return Decimal(int(name[1:]))
     if name.startswith("ln#"):

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
+from typing import Any
 
 from .terms import MAX_BITS, MAX_POWER, MAX_TERMS, Beyond
 
-Atom = tuple[str, tuple]  # type: ignore[type-arg]  # its name and, for a sum under a root, the sum's terms
+Atom = tuple[str, tuple[Any, ...]]  # its name and, for a sum under a root, the sum's terms
 Mono = tuple[tuple[Atom, Fraction], ...]
 Poly = dict[Mono, Fraction]
 

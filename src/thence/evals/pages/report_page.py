@@ -101,9 +101,10 @@ def _section(number: int, section: Section, made: Comparison, shown: _Trees) -> 
     yield arms_table(made.rows)
     if made.differences:
         yield differences_table(made)
+        labels = section.labels
         for d in made.differences:
             if d.flips:
-                arms = [section.labels.index(d.arm), section.labels.index(d.baseline)]
+                arms = [labels.index(d.arm), labels.index(d.baseline)]
                 yield flips(d, partial(shown.link, number, arms))
     yield _samples(section)
     yield from _confidence(section)
@@ -211,6 +212,7 @@ def _missed(record: Record) -> bool:
 def _tree_parts(sections: Sequence[Section], shown: _Trees, questions: Mapping[str, str]) -> Iterator[str]:
     if not shown.wanted:
         return
+    labels = [section.labels for section in sections]
     yield "<section><h2>Trees</h2>"
     for (number, i, problem), anchor in shown.wanted.items():
         section = sections[number]
@@ -225,7 +227,7 @@ def _tree_parts(sections: Sequence[Section], shown: _Trees, questions: Mapping[s
             "seed": str(where[1]),
         }
         tree = Tree.from_record(arm.view.tree(cell, problem) or [])
-        head = html.escape(f"{one_line(problem)}: {one_line(section.labels[i])}")
+        head = html.escape(f"{one_line(problem)}: {one_line(labels[number][i])}")
         inside = fact_list({k: v for k, v in facts.items() if v}) + tree_list(tree, record.get("node"))
         yield f'<div class="problem" id="{anchor}"><b>{head}</b>{inside}</div>'
     yield "</section>"

@@ -56,7 +56,8 @@ class Section:
 
     def index(self, name: str) -> int | None:
         """Which arm has this label, or this strategy; None where none or several have."""
-        found = [i for i, arm in enumerate(self.arms) if name in (self.labels[i], arm.strategy, arm.key)]
+        named = zip(self.labels, self.arms, strict=True)
+        found = [i for i, (label, arm) in enumerate(named) if name in (label, arm.strategy, arm.key)]
         return found[0] if len(found) == 1 else None
 
     def compare(self, base: int = 0) -> Comparison:
