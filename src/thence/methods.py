@@ -423,6 +423,7 @@ METHODS: tuple[Method, ...] = (
         "task", "last-letters", "tasks.word_families:LastLetters", "last letters of names=N names, joined", "2201.11903"
     ),
     _row("task", "apples", "tasks.word_families:Apples", "built-in one- and two-step problems in MultiArith's style"),
+    _row("task", "rule-table", "tasks.word_families:RuleTableTask", "problems that need a rule from a document"),
     _row("task", "choice", "tasks.choice:Choice", "multiple choice from file= or hub=; shuffle=SEED"),
     _row(
         "task",

@@ -80,7 +80,13 @@ FILES: dict[str, dict[str, Any]] = {
     "processbench": BENCH,
     "prm800k": PRM,
 }
-DRAWN = ("countdown(size=5)", "last-letters(size=5)", "apples(size=5)", "reasoning-gym(name=gcd, size=5)")
+DRAWN = (
+    "countdown(size=5)",
+    "last-letters(size=5)",
+    "apples(size=5)",
+    "rule-table(size=5)",
+    "reasoning-gym(name=gcd, size=5)",
+)
 HOSTILE = (
     "",
     "nan",

@@ -391,6 +391,12 @@ class Retrieve:
         return (said, f"left out as near-duplicate{'s' * (count > 1)} of the question: {count}")
 
 
+def above(texts: Sequence[str], question: str) -> str:
+    """Numbered passages above the question."""
+    shown = "\n\n".join(f"[{i}] {text}" for i, text in enumerate(texts, 1))
+    return f"These passages may help:\n{shown}\n\n{question}"
+
+
 def _before(messages: Sequence[Message], hits: Sequence[Hit]) -> tuple[Message, ...]:
     """``messages`` with solved problems as turns after the system text, and passages above the last question."""
     solved = [h.passage for h in hits if h.passage.solution]
@@ -399,7 +405,6 @@ def _before(messages: Sequence[Message], hits: Sequence[Hit]) -> tuple[Message, 
     head = [m for m in messages if m.role == "system"]
     rest = [m for m in messages if m.role != "system"]
     if texts:
-        shown = "\n\n".join(f"[{i}] {text}" for i, text in enumerate(texts, 1))
         last = max(i for i, m in enumerate(rest) if m.role == "user")
-        rest[last] = Message("user", f"These passages may help:\n{shown}\n\n{rest[last].content}")
+        rest[last] = Message("user", above(texts, rest[last].content))
     return (*head, *turns, *rest)

@@ -1,11 +1,13 @@
-"""Two families of the built-in word problems as tasks of their own.
+"""Families of the built-in word problems as tasks of their own.
 
 * ``last-letters(names=2)``: last-letter concatenation (Wei et al. 2022, arXiv:2201.11903). The paper trains on two
   names and tests on four; ``names`` says how many. The answer is letters, compared without case.
 * ``apples``: one- and two-step problems in the style of MultiArith (Roy & Roth 2015, arXiv:1608.01413) in the shape of
   the example of Wang & Zhou 2024 (arXiv:2402.10200): "I have 3 apples, my dad has 2 more than me."
 
-Both are drawn by ``wordproblems``, in the vocabulary of the embedded model; the question's hash decides its split.
+* ``rule-table(level=2)``: the last operation is a rule that stands in documents only (see ``rule_table``).
+
+All are drawn by ``wordproblems``, in the vocabulary of the embedded model; the question's hash decides its split.
 Differs from the papers: the words are from a list of 49 names, not from name statistics, and the problems are ours.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from thence.core.errors import UsageError
 
+from .rule_table import RuleTable
 from .spec import write_spec
 from .wordproblems import MAX_LEVEL
 from .wordproblems_task import WordProblemsTask
@@ -57,4 +60,23 @@ class Apples(_Family):
         return {"split": self.split, "data_seed": self.data_seed, "size": self.size}
 
 
-__all__ = ["Apples", "LastLetters"]
+class RuleTableTask(_Family):
+    """``size`` questions of ``level`` operations, the last of which needs a rule that the question does not state.
+
+    ``documents`` of :class:`~thence.tasks.rule_table.RuleTable` with the same ``data_seed`` hold the rules.
+    """
+
+    name = "rule-table"
+
+    def __init__(self, level: int = 2, split: str = "test", data_seed: int = 0, size: int = 500) -> None:
+        super().__init__(level=level, split=split, data_seed=data_seed, size=size)
+
+    @property
+    def _set(self) -> RuleTable:
+        return RuleTable(self.level, self.split, self.data_seed, self.size)
+
+    def _arguments(self) -> dict[str, object]:
+        return {"level": self.level, "split": self.split, "data_seed": self.data_seed, "size": self.size}
+
+
+__all__ = ["Apples", "LastLetters", "RuleTableTask"]

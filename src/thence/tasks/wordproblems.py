@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -134,7 +134,7 @@ def question_split(question: str) -> str:
 
 
 @dataclass(slots=True)
-class _Node:
+class Node:
     """A quantity: its owner, its value, the sentence that states it, and the step that computes it (None: a leaf)."""
 
     name: str
@@ -143,11 +143,11 @@ class _Node:
     step: Step | None = None
 
 
-class _Impossible(Exception):
+class Impossible(Exception):
     """The drawn operation has no result in range; the caller draws the whole problem again."""
 
 
-class _Graph:
+class Graph:
     """Draws one graph of ``ops`` operations in the order in which a solution writes them."""
 
     def __init__(self, rng: Random, ops: int, largest: int) -> None:
@@ -155,7 +155,7 @@ class _Graph:
         self.largest, self.largest_change = largest, max(2, 2 * largest // 3)
         self.item = rng.choice(ITEMS)
         self.free_names = rng.sample(NAMES, len(NAMES))
-        self.nodes: list[_Node] = []
+        self.nodes: list[Node] = []
         self.closing = ""  # an event after all statements: "Then Tom loses 2 apples."
         self.question = ""
         self._draw(ops)
@@ -172,23 +172,23 @@ class _Graph:
             target = self._person(ops)
             self.question = f"How many {self.item} does {target.name} have?"
 
-    def _person(self, ops: int) -> _Node:
+    def _person(self, ops: int) -> Node:
         """A person whose quantity takes ``ops`` operations."""
         if ops == 0:
             value = self.rng.randint(2, self.largest)
             name = self.free_names.pop()
-            return self._add(_Node(name, value, f"{name} has {value} {self.item}."))
+            return self._add(Node(name, value, f"{name} has {value} {self.item}."))
         if ops >= 2 and self.rng.random() < 0.2:
             return self._sum(ops)
         return self.unary(self._person(ops - 1))
 
-    def _add(self, node: _Node) -> _Node:
+    def _add(self, node: Node) -> Node:
         if not 1 <= node.value <= MAX_VALUE:
-            raise _Impossible
+            raise Impossible
         self.nodes.append(node)
         return node
 
-    def unary(self, base: _Node) -> _Node:
+    def unary(self, base: Node) -> Node:
         """A new person described relative to ``base``."""
         rng, name, item, a = self.rng, self.free_names.pop(), self.item, base.value
         kind = rng.choices(("more", "fewer", "times", "half"), (4, 4, 3, 1))[0]
@@ -196,19 +196,19 @@ class _Graph:
             kind = "more"
         if kind == "half":
             step = Step(name, f"half of {base.name}", "/", (str(a), "2"), str(a // 2))
-            return self._add(_Node(name, a // 2, f"{name} has half as many {item} as {base.name}.", step))
+            return self._add(Node(name, a // 2, f"{name} has half as many {item} as {base.name}.", step))
         if kind == "times":
             k = rng.choice((2, 2, 3, 4, 5, 6))
             many, short = ("twice", "twice") if k == 2 else (f"{k} times", f"{k} times")
             step = Step(name, f"{short} {base.name}", "*", (str(a), str(k)), str(a * k))
-            return self._add(_Node(name, a * k, f"{name} has {many} as many {item} as {base.name}.", step))
+            return self._add(Node(name, a * k, f"{name} has {many} as many {item} as {base.name}.", step))
         k = rng.randint(2, self.largest_change)
         sign, value = ("+", a + k) if kind == "more" else ("-", a - k)
         step = Step(name, f"{k} {kind} than {base.name}", sign, (str(a), str(k)), str(value))
         middle = f"{k} {kind} {item}" if rng.random() < 0.8 else f"{k} {item} {kind}"
-        return self._add(_Node(name, value, f"{name} has {middle} than {base.name}.", step))
+        return self._add(Node(name, value, f"{name} has {middle} than {base.name}.", step))
 
-    def _pair(self, ops: int) -> tuple[_Node, _Node]:
+    def _pair(self, ops: int) -> tuple[Node, Node]:
         """Two different people who together take ``ops`` operations: the second is new or already known."""
         left_ops = ops if self.rng.random() < 0.6 else self.rng.randint((ops + 1) // 2, ops)
         left = self._person(left_ops)
@@ -217,18 +217,18 @@ class _Graph:
             return left, self.rng.choice(known)
         return left, self._person(ops - left_ops)
 
-    def _sum(self, ops: int) -> _Node:
+    def _sum(self, ops: int) -> Node:
         left, right = self._pair(ops - 1)
         name, value = self.free_names.pop(), left.value + right.value
         step = Step(name, f"{left.name} and {right.name}", "+", (str(left.value), str(right.value)), str(value))
         sentence = f"{name} has as many {self.item} as {left.name} and {right.name} together."
-        return self._add(_Node(name, value, sentence, step))
+        return self._add(Node(name, value, sentence, step))
 
     def _total(self, ops: int) -> None:
         left, right = self._pair(ops - 1)
         value = left.value + right.value
         step = Step("Total", f"{left.name} and {right.name}", "+", (str(left.value), str(right.value)), str(value))
-        self._add(_Node("Total", value, "", step))
+        self._add(Node("Total", value, "", step))
         self.question = f"How many {self.item} do {left.name} and {right.name} have in total?"
 
     def _difference(self, ops: int) -> None:
@@ -237,9 +237,7 @@ class _Graph:
         value = more.value - less.value
         operands = (str(more.value), str(less.value))
         self._add(
-            _Node(
-                "Difference", value, "", Step("Difference", f"{more.name} and {less.name}", "-", operands, str(value))
-            )
+            Node("Difference", value, "", Step("Difference", f"{more.name} and {less.name}", "-", operands, str(value)))
         )
         self.question = f"How many more {self.item} does {more.name} have than {less.name}?"
 
@@ -264,21 +262,24 @@ class _Graph:
             self.question = f"How many dollars does {name} get?"
         sign, value = {"gives": ("-", a - k), "loses": ("-", a - k), "sells": ("*", a * k)}.get(kind, ("+", a + k))
         relation = f"{kind} for {k} each" if kind == "sells" else f"{kind} {k}"
-        self._add(_Node(name, value, "", Step(name, relation, sign, (str(a), str(k)), str(value))))
+        self._add(Node(name, value, "", Step(name, relation, sign, (str(a), str(k)), str(value))))
 
 
-def _draw_graph(rng: Random, level: int, mix: Mix) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
-    """(question, answer, steps, unneeded steps, template) of one graph problem."""
+Drawn = tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]  # question, answer, steps, unneeded steps, template
+
+
+def draw_graph(rng: Random, level: int, mix: Mix, made: Callable[[Random, int, int], Graph] = Graph) -> Drawn:
+    """One graph problem; ``made`` draws its graph from (rng, operations, largest number)."""
     while True:
         try:
-            graph = _Graph(rng, level, mix.largest)
+            graph = made(rng, level, mix.largest)
             needed = list(graph.nodes)
             people = [node for node in needed if node.sentence]
             distracted = rng.random() < mix.distracted
             for _ in range(distracted and rng.randint(1, 2)):
                 graph.unary(rng.choice(people))
             break
-        except _Impossible:
+        except Impossible:
             continue
     statements = [node.sentence for node in graph.nodes if node.sentence]
     for _ in range(len(people), len(statements)):
@@ -299,7 +300,7 @@ def _draw_graph(rng: Random, level: int, mix: Mix) -> tuple[str, str, tuple[Step
 # --- the apples and letters families ---------------------------------------------------------------------------------
 
 
-def _draw_apples(rng: Random) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
+def _draw_apples(rng: Random) -> Drawn:
     """The example of arXiv:2402.10200 with other numbers, items, relatives and relations."""
     item, relative, mine = rng.choice(ITEMS), rng.choice(RELATIVES), rng.randint(2, 20)
     kind = rng.choice(("more", "more", "fewer", "times"))
@@ -323,7 +324,7 @@ def _draw_apples(rng: Random) -> tuple[str, str, tuple[Step, ...], tuple[Step, .
     return f"{opening} {question}", steps[-1].result, tuple(steps), (), template
 
 
-def _draw_letters(rng: Random, level: int) -> tuple[str, str, tuple[Step, ...], tuple[Step, ...], str]:
+def _draw_letters(rng: Random, level: int) -> Drawn:
     words = [rng.choice(NAMES if rng.random() < 0.6 else WORDS) for _ in range(level + 1)]
     steps = tuple(Step(word, "", "last", (word,), word[-1]) for word in words)
     question = f'Take the last letters of the words in "{" ".join(words)}" and join them.'
@@ -344,7 +345,7 @@ def draw_problem(
     """Draws from the family until the question's hash falls into the split."""
     while True:
         if family == "graph":
-            question, answer, steps, unneeded, template = _draw_graph(rng, level, mix)
+            question, answer, steps, unneeded, template = draw_graph(rng, level, mix)
         elif family == "apples":
             question, answer, steps, unneeded, template = _draw_apples(rng)
         else:
@@ -392,19 +393,30 @@ class WordProblems:
 
         Raises ValueError when the family has fewer than ``size`` different questions of this level in this split.
         """
-        name = f"{self.family}-{self.level}-{self.split}-{self.data_seed}"
         mix = Mix(self.largest, self.shuffled, self.distracted)
-        problems: dict[str, WordProblem] = {}
-        index = repeats = 0
-        while len(problems) < self.size:
-            rng, id = Random(f"{name}-{index}"), f"{name}-{index}"
-            problem = draw_problem(rng, self.family, self.level, self.split, id, mix)
-            repeats = repeats + 1 if problem.question in problems else 0
-            if repeats > 1000:
-                raise ValueError(f"wordproblems: {name} has about {len(problems)} problems; ask for a smaller size")
-            problems.setdefault(problem.question, problem)
-            index += 1
-        return list(problems.values())
+
+        def draw(rng: Random, id: str) -> WordProblem:
+            return draw_problem(rng, self.family, self.level, self.split, id, mix)
+
+        return distinct(f"{self.family}-{self.level}-{self.split}-{self.data_seed}", self.size, draw)
+
+
+def distinct(name: str, size: int, draw: Callable[[Random, str], WordProblem]) -> list[WordProblem]:
+    """``size`` problems, no question twice; the one of index i depends on ``name`` and i only.
+
+    Raises ValueError when 1000 in a row are known.
+    """
+    problems: dict[str, WordProblem] = {}
+    index = repeats = 0
+    while len(problems) < size:
+        id = f"{name}-{index}"
+        problem = draw(Random(id), id)
+        repeats = repeats + 1 if problem.question in problems else 0
+        if repeats > 1000:
+            raise ValueError(f"wordproblems: {name} has about {len(problems)} problems; ask for a smaller size")
+        problems.setdefault(problem.question, problem)
+        index += 1
+    return list(problems.values())
 
 
 # --- renderings and their truth --------------------------------------------------------------------------------------

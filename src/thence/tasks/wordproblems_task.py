@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Protocol
 
 from thence.core.answers import Grade, Reading
 from thence.core.errors import UsageError
@@ -14,6 +15,12 @@ from thence.grading.extract import NumericReading, TextReading
 from thence.grading.grade import grade_answer
 
 from .wordproblems import DISTRACTED, LARGEST, SHUFFLED, WordProblem, WordProblems
+
+
+class ProblemSet(Protocol):
+    """Generated problems in a fixed order."""
+
+    def items(self) -> Sequence[WordProblem]: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class WordProblemsTask:
     has_references = True
 
     @property
-    def _set(self) -> WordProblems:
+    def _set(self) -> ProblemSet:
         return WordProblems(**{f.name: getattr(self, f.name) for f in fields(self)})
 
     def __post_init__(self) -> None:
