@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import methods
 from .core.answers import Reading
@@ -17,15 +17,17 @@ from .core.background import run_sync
 from .core.completion import Ability, Sampling
 from .core.errors import UsageError
 from .core.problem import Message, Problem
-from .core.protocols import Connects, Generator, PromptStyle, Task
+from .core.protocols import Connects, Deals, Formats, Generator, PromptStyle, Task
 from .core.search import Result, Strategy
-from .core.solve import check_needs
+from .core.solve import check_form, check_needs
 from .core.solve import solve as _solve
+from .core.think import ready as ready_to_think
+from .core.think import with_think
 from .methods import ModelOptions
 
 if TYPE_CHECKING:
     from .evals.compare import Comparison
-    from .evals.evaluate import Arm, Report
+    from .evals.evaluate import Arm, Progress, Report
 
 _loaded: dict[str, Generator] = {}
 MAX_QUESTION = 100_000  # characters
@@ -89,10 +91,12 @@ def sampled(
     top_p: float | None = None,
     top_k: int | None = None,
     max_tokens: int | None = None,
+    think: str | int | bool | None = None,
 ) -> Sampling:
-    """The generator's own sampling with the given fields replaced."""
-    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
-    return replace(generator.defaults, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    """The generator's own sampling with the given fields replaced; ``think`` is on, off, auto or a thought's most
+    tokens."""
+    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "think": think}
+    return replace(generator.defaults, **with_think({k: v for k, v in given.items() if v is not None}))
 
 
 def setup(
@@ -104,17 +108,23 @@ def setup(
     options: ModelOptions | None = None,
     sampling: dict[str, Any] | None = None,
     retrieve: str | None = None,
+    format: Literal["steps"] | None = None,
 ) -> Setup:
     """Turn names into objects; ``checked`` then asks the model whether it can do what they need.
 
     A strategy may bring its own default prompt (CoT-decoding needs the bare question); ``fallback_prompt`` is the
-    task's. ``retrieve`` puts what is found in that collection before whatever prompt it is.
+    task's. ``retrieve`` puts what is found in that collection before whatever prompt it is, and ``format`` asks for
+    steps and answer apart.
     """
     sampling = {k: v for k, v in (sampling or {}).items() if v is not None}
-    Sampling(**sampling)  # a value out of range is refused before a model is loaded
+    Sampling(**with_think(sampling))  # a value out of range is refused before a model is loaded
     strategy_text = methods.canonical(strategy) if isinstance(strategy, str) else type(strategy).__name__
     made = methods.strategy(strategy) if isinstance(strategy, str) else strategy
     chosen = prompt if prompt is not None else getattr(made, "default_prompt", None) or fallback_prompt
+    if format is not None:
+        if not isinstance(chosen, str):
+            raise UsageError("format= takes a prompt by its name; for your own style write Steps(style)")
+        chosen = methods.formatting(chosen, format)
     if retrieve is not None:
         if not isinstance(chosen, str):
             raise UsageError(
@@ -122,6 +132,7 @@ def setup(
             )
         chosen = methods.retrieving(chosen, retrieve)
     style = methods.prompt(chosen) if isinstance(chosen, str) else chosen
+    check_skill(options, [model])
     generator = load(model, options) if isinstance(model, str) else model
     name = model if isinstance(model, str) else generator.identity
     return Setup(
@@ -135,20 +146,47 @@ def setup(
     )
 
 
+def check_skill(options: ModelOptions | None, models: Sequence[str | Generator]) -> None:
+    """UsageError where a skill is given and no model is a pool, whose votes it could weigh."""
+    skill = options.skill if options is not None else None
+    pools = [methods.is_pool(m) if isinstance(m, str) else isinstance(m, Deals) for m in models]
+    if skill is not None and not any(pools):
+        raise UsageError(f"--skill {skill} weighs the votes of a pool's models, and no model is a pool: pool:M1,M2")
+
+
 async def checked(ready: Setup) -> Setup:
-    """Refuse, before any sample is drawn, what the model cannot do; a server is asked for what it does not say."""
+    """Refuse, before any sample is drawn, what the model cannot do; a server is asked for what it does not say. The
+    result has a prompt whose format is decided."""
+    ready = replace(ready, style=await decided(ready.style, ready.generator))
     await connect(ready.generator, ready.strategy.needs | ready.style.needs)
     name = methods.one(ready.strategy_text, "strategy").name
     check_model(ready.generator, ready.model, name, ready.strategy, ready.style)
+    await ready_to_think(ready.generator, ready.sampling, ready.strategy.needs | ready.style.needs)
     return ready
 
 
-async def checked_arms(arms: Sequence[Arm], generator: Generator, model: str) -> None:
+async def checked_arms(arms: Sequence[Arm], generator: Generator, model: str) -> list[Arm]:
     """The same for the arms of a comparison."""
+    made: list[Arm] = []
     for arm in arms:
         own = arm.generator or generator
+        arm = replace(arm, style=await decided(arm.style, own))
+        made.append(arm)
         await connect(own, arm.strategy.needs | arm.style.needs)
         check_model(own, arm.model or model, methods.one(arm.name, "strategy").name, arm.strategy, arm.style)
+        if arm.sampling is not None:
+            await ready_to_think(own, arm.sampling, arm.strategy.needs | arm.style.needs)
+    return made
+
+
+async def decided(style: PromptStyle, generator: Generator) -> PromptStyle:
+    """``style`` with the format that ``generator`` can be asked for; in a pool that is one for all models: tags."""
+    if not isinstance(style, Formats) or not style.wishes:
+        return style
+    if isinstance(generator, Deals):
+        return style.decided(frozenset())
+    await connect(generator, style.wishes)
+    return style.decided(generator.abilities)
 
 
 async def connect(generator: Generator, needs: frozenset[Ability]) -> None:
@@ -160,6 +198,7 @@ async def connect(generator: Generator, needs: frozenset[Ability]) -> None:
 def check_model(generator: Generator, model: str, strategy_name: str, strategy: Strategy, style: PromptStyle) -> None:
     """Refuse a strategy or a prompt that the model cannot do, naming what is missing."""
     kind = model.partition(":")[0]
+    check_form(style, strategy_name, strategy.needs)
     check_needs(strategy_name, strategy.needs, generator, kind)
     check_needs(f"prompt {style.name}", style.needs, generator, kind)
 
@@ -224,10 +263,11 @@ async def asolve(
     top_p: float | None = None,
     top_k: int | None = None,
     max_tokens: int | None = None,
+    think: str | int | bool | None = None,
 ) -> Result:
     """Answer one question; the coroutine behind ``solve``."""
     problem = as_problem(question)
-    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
+    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "think": think}
     ready = await checked(setup(model, strategy, prompt, options=options, sampling=given))
     return await solve_ready(
         ready, problem, budget=tokens(budget), seed=seed, reading=reading or reading_for_questions()
@@ -294,11 +334,12 @@ def evaluate(
     seed: int = 0,
     run: str | Path | None = None,
     options: ModelOptions | None = None,
+    progress: Progress | None = None,
     **sampling: Any,
 ) -> Report:
     """Measure a strategy on a task, as ``thence eval`` does. ``run`` is the run file; None keeps nothing.
 
-    ``sampling`` takes temperature, top_p, top_k and max_tokens.
+    ``sampling`` takes temperature, top_p, top_k, max_tokens and think (on, off, auto, or a thought's most tokens).
     """
     from .evals.evaluate import Arm, eval_header
     from .evals.evaluate import evaluate as run_evaluation
@@ -306,7 +347,7 @@ def evaluate(
 
     chosen = task(task_text) if isinstance(task_text, str) else task_text
     ready = setup(model, strategy, prompt, fallback_prompt=chosen.default_prompt, options=options, sampling=sampling)
-    run_sync(checked(ready))
+    ready = run_sync(checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     cap = tokens(budget)
     header = eval_header(chosen, ready.generator, arm, seed=seed, limit=limit, budget=cap)
@@ -314,7 +355,15 @@ def evaluate(
     try:
         return run_sync(
             run_evaluation(
-                chosen, ready.generator, arm, model=ready.model, seed=seed, limit=limit, budget=cap, store=store
+                chosen,
+                ready.generator,
+                arm,
+                model=ready.model,
+                seed=seed,
+                limit=limit,
+                budget=cap,
+                store=store,
+                progress=progress,
             )
         )
     finally:
@@ -334,6 +383,7 @@ def compare(
     baseline: str | None = None,
     run: str | Path | None = None,
     options: ModelOptions | None = None,
+    progress: Progress | None = None,
     **sampling: Any,
 ) -> Comparison:
     """Compare strategies on the same problems, as ``thence compare`` does; an arm is ``STRATEGY @ PROMPT on MODEL``,
@@ -344,14 +394,16 @@ def compare(
 
     chosen = task(task_text) if isinstance(task_text, str) else task_text
     made, generator, name = make_arms(arms, prompt, chosen, model, options, sampling)
-    run_sync(checked_arms(made, generator, name))
+    made = run_sync(checked_arms(made, generator, name))
     grid = Grid(tuple(made), tuple(seeds), tuple(tokens(b) for b in budgets), name)
     store = None
     if run is not None:
         store = RunFile.open(run, compare_header(chosen, generator, grid, limit=limit), extendable=EXTENDABLE)
     try:
         return run_sync(
-            run_comparison(chosen, generator, grid, model=name, limit=limit, baseline=baseline, store=store)
+            run_comparison(
+                chosen, generator, grid, model=name, limit=limit, baseline=baseline, store=store, progress=progress
+            )
         )
     finally:
         if store is not None:
@@ -366,17 +418,19 @@ def make_arms(
     options: ModelOptions | None,
     sampling: dict[str, Any],
     retrieve: str | None = None,
+    format: Literal["steps"] | None = None,
 ) -> tuple[list[Arm], Generator, str]:
     """Every arm of every grid, and the generator (with its name) of those that name no model.
 
     An arm is written ``STRATEGY``, ``STRATEGY @ PROMPT`` or ``STRATEGY @ PROMPT on MODEL``; without a prompt it takes
-    ``prompt``, else the strategy's own default, else the task's, and with ``retrieve`` what is found in that collection
-    before it.
+    ``prompt``, else the strategy's own default, else the task's, in the ``format`` that is asked for, and with
+    ``retrieve`` what is found in that collection before it.
     """
     from .evals.evaluate import Arm
 
     if not texts:
         raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
+    check_skill(options, [model, *(text.partition(" on ")[2].strip() for text in texts)])
     made: list[Arm] = []
     styles: dict[str, PromptStyle] = {}
     for text in texts:
@@ -385,6 +439,8 @@ def make_arms(
         for name, strategy in methods.strategies(written):
             default = getattr(strategy, "default_prompt", None) or chosen.default_prompt
             prompt_text = own_prompt if at else prompt or default
+            if format is not None and not at:
+                prompt_text = methods.formatting(prompt_text, format)
             if retrieve is not None and not at:
                 prompt_text = methods.retrieving(prompt_text, retrieve)
             if prompt_text not in styles:  # a collection is read and indexed once

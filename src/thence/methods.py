@@ -302,6 +302,12 @@ METHODS: tuple[Method, ...] = (
         "prompts.retrieval:Retrieve",
         "retrieve(collection=FILE), solved problems or passages found by BM25; or --retrieve FILE",
     ),
+    _row(
+        "prompt",
+        "steps",
+        "prompts.structured:Steps",
+        "any prompt, its steps and its answer asked for apart: by JSON schema or tags; or --format steps",
+    ),
     _row("verifier", "logprob", "verifiers.basic:LogProb", "probability per token of the text"),
     _row("verifier", "agreement", "verifiers.basic:Agreement", "share of samples with the same answer", "2203.11171"),
     _row("verifier", "data-flow", "verifiers.data_flow:DataFlow", "every number traced to the question; no tokens"),
@@ -618,6 +624,8 @@ def convert(value: str, hint: Any, what: str) -> Any:
         return strategy(value)
     if hint is str or hint is Any:
         return value
+    if hint is PromptStyle:
+        return prompt(value)
     if hint is Path:
         return Path(value)
     raise UsageError(f"{what} cannot be given as text; build it in Python")
@@ -715,6 +723,15 @@ def retrieving(style: str, collection: str) -> str:
     """The text of ``style`` with retrieval: ``FILE``, or ``FILE(k=2, control=random, question=COLUMN)``."""
     spec = Spec(collection) if "(" not in collection or os.path.exists(collection) else one(collection, "collection")
     return str(Spec("retrieve", (("collection", spec.name), *spec.arguments, ("style", style))))
+
+
+def formatting(style: str, format: Literal["steps"]) -> str:
+    """The text of ``style`` asked for in a format; within retrieval, so that what is found has it, too."""
+    if style.partition("(")[0].strip() == "retrieve":
+        spec = one(style, "prompt")
+        given = dict(spec.arguments)
+        return str(Spec(spec.name, tuple((given | {"style": formatting(given.get("style", "cot"), format)}).items())))
+    return str(Spec(format, (("style", style),)))
 
 
 def verifier(text: str) -> Verifier:

@@ -139,12 +139,11 @@ async def test_the_answers_tokens_may_stand_in_a_second_turn() -> None:
 
 async def test_an_answer_without_tokens_has_no_delta() -> None:
     result = await solved(CoTDecoding(k=1), branching("#### 15"))
-    search_like = type("Search", (), {"tree": result.tree})()
-    assert delta(search_like, None) is None
+    assert delta(result.tree, None) is None
     found = result.tree.nodes[1].found
     assert found is not None
-    assert delta(search_like, replace(found, tokens=None)) is None
-    assert delta(search_like, replace(found, tokens=(1, 1))) is None
+    assert delta(result.tree, replace(found, tokens=None)) is None
+    assert delta(result.tree, replace(found, tokens=(1, 1))) is None
 
 
 def test_k_is_positive() -> None:

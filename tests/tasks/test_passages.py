@@ -83,9 +83,12 @@ def test_a_folder_leaves_out_what_it_cannot_use_and_says_so(tmp_path: Path, monk
     (tmp_path / "broken.jsonl").write_text('{"question": ')
     (tmp_path / ".hidden").write_text("secret")
     (tmp_path / "notes.txt.gz").write_bytes(gzip.compress(b"Packed text."))
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(b"word " * 100_000))  # small here, large when unpacked
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b'{"text": "word"}\n' * 10_000))
     made = shelf(tmp_path)
     assert [p.source for p in made.passages] == ["deep/good.md line 1", "notes.txt.gz line 1"]
-    assert len(made.skipped) == 5
+    assert len(made.skipped) == 7
+    assert sum("more than 5,000 bytes when unpacked" in line for line in made.skipped) == 2
     for part in ("picture.png is not UTF-8", "null characters", "more than 5,000", "empty.txt is empty", "is not JSON"):
         assert any(part in line for line in made.skipped)
 
@@ -179,6 +182,22 @@ def test_a_problem_that_finds_nothing_is_asked_plainly(tmp_path: Path) -> None:
     style = methods.prompt(methods.retrieving("bare", write(tmp_path / "a.jsonl", ROWS)))
     problem = Problem("p", "Zora?")
     assert style.context(problem).messages == problem.messages
+
+
+def test_a_collection_in_which_no_question_finds_anything_is_said_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.md").write_text("Zebras graze.")
+    (tmp_path / "q.jsonl").write_text('{"question": "What is 1 + 1?", "answer": "2"}\n')
+    (tmp_path / "told.jsonl").write_text('{"question": "What is 1 + 1?", "samples": ["#### 2"]}\n')
+    run_file = str(tmp_path / "r.db")
+    told = ["-m", f"replay:{tmp_path}/told.jsonl", "-s", "greedy", "--run", run_file, "-q"]
+    assert run(["eval", f"jsonl(file={tmp_path}/q.jsonl)", "--retrieve", str(tmp_path / "notes.md"), *told]) == 0
+    assert "nothing is found for any question: every prompt is the plain one" in capsys.readouterr().err
+    with RunView(run_file) as view:
+        (record,) = view.results(Cell("", 0)).values()
+    assert record["notes"] == [f"retrieved: nothing found in {tmp_path}/notes.md"]
+    api.unload()
 
 
 async def test_under_a_total_budget_sources_are_cited_too_and_two_calls_are_refused(tmp_path: Path) -> None:

@@ -233,14 +233,19 @@ async def test_closing_ends_the_work_on_the_server(served: Served) -> None:
 
 
 async def test_the_doctor_finds_it_well(served: Served) -> None:
-    report = await probe(
-        served.url, needs={"beam": frozenset({Ability.CONTINUE}), "x": frozenset({Ability.FIRST_TOKEN})}
-    )
+    report = await probe(served.url)
     findings = {c.name: c.finding for c in report.checks}
-    assert {n for n, f in findings.items() if f is Finding.NO} == {"seeds are safe"}, report.checks
-    assert report.abilities == {Ability.LOGPROBS, Ability.TOP2, Ability.CONTINUE}
-    assert report.lacking == {"beam": (), "x": ("first-token",)}
+    texts = {"chat endpoint", "completions endpoint", "n choices in one call", "log-probabilities", "token ids"}
+    texts |= {"the two best per token", "tokens spell the text", "stop strings", "continues a begun reply"}
+    texts |= {"choice by structured_outputs", "log-probabilities of chosen tokens", "reuses a prefix"}
+    assert {name for name in texts if findings[name] is not Finding.YES} == set(), report.checks
+    absent = {"pooling endpoint", "limit thinking_token_budget", "thoughts", "seeds are safe"}
+    assert {name for name in absent if findings[name] is not Finding.NO} == set(), report.checks
+    assert report.abilities >= {Ability.LOGPROBS, Ability.TOP2, Ability.CONTINUE}
+    assert Ability.THOUGHT_LIMIT not in report.abilities
+    assert report.shortfalls == {}
     assert report.max_context
+    assert [step.at_once for step in report.latency][:2] == [1, 2]
 
 
 async def test_greedy_texts_are_those_of_transformers_in_fp32(

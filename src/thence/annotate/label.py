@@ -15,7 +15,7 @@ from thence.core.protocols import Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.search import POLICY, Search
 from thence.core.segmenter import Segmenter
-from thence.core.solve import check_one_call
+from thence.core.solve import check_no_form, check_one_call
 from thence.core.tree import Node
 from thence.stores.sqlite import Cell, RunFile
 
@@ -84,6 +84,7 @@ def open_rollouts(
     """Rollouts for one problem of a task, graded by the task; ``completer`` completes instead of ``generator``, and
     ``roles`` play other parts (a critic)."""
     check_one_call(style, "labels")
+    check_no_form(style, "labels")
     if style.stop:
         sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *style.stop))))
     search = Search(

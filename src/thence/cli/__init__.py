@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from cyclopts import App
     from rich.console import Console
 
+    from thence.cli.texts import Language
+
 GROUPS = {
     "Answer and compare": {
         "solve": ("solve:solve", "Answer a question, or every question of a file."),
         "eval": ("evaluate:evaluate", "Measure a strategy on a task."),
         "compare": ("compare:compare", "Say which of several strategies is better at equal cost."),
         "doctor": ("doctor:doctor", "Say what a server or a model can do, and which strategies work on it."),
+        "tour": ("tour.command:tour", "Show in measured steps why sampling and voting work, and when they do not."),
         "methods": ("info:show_methods", "List strategies, prompt styles, verifiers, tasks and models."),
         "prompts": ("info:prompts", "Print what a prompt style makes of a question."),
         "env": ("info:env", "Print what this installation has: versions, extras, processor."),
@@ -70,11 +73,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from cyclopts import CycloptsError
     from rich.console import Console
 
+    from thence.cli.languages import help_language, language_first
     from thence.core.clean import printable
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        code = _app(errors)(arguments)
+        words = language_first(sys.argv[1:] if arguments is None else arguments)
+        code = _app(errors, help_language(words))(words)
     except CycloptsError:
         return 2
     except ThenceError as error:
@@ -92,9 +97,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _app(errors: Console) -> App:
+def _app(errors: Console, language: Language = "en") -> App:
     from cyclopts import App, Group, Parameter
     from cyclopts.config import Env
+
+    from thence.cli.languages import help_options
 
     app = App(
         name="thence",
@@ -112,6 +119,7 @@ def _app(errors: Console) -> App:
     for order, (title, commands) in enumerate(GROUPS.items()):
         group = Group(title, sort_key=order)
         for name, (where, what) in commands.items():
-            app.command(f"thence.cli.{where}", name=name, help=what, group=group)
+            shown = {"help": what, **help_options(name, language)}
+            app.command(f"thence.cli.{where}", name=name, group=group, **shown)
     app["--help"].group = app["--version"].group = Group("Options", sort_key=len(GROUPS))
     return app

@@ -120,7 +120,7 @@ async def _measure(
     stopper: Stopper,
     told: Callable[[str], None],
 ) -> Measured:
-    await api.checked(ready)
+    ready = await api.checked(ready)
     problems = chosen_problems(task, limit)
     results: dict[str, Result] = {}
     failures: list[str] = []

@@ -16,6 +16,7 @@ from thence.evals.compare import EXTENDABLE, Comparison, Difference, Grid, Row, 
 from thence.evals.compare import compare as run_comparison
 from thence.evals.estimate import Price
 from thence.evals.evaluate import chosen_problems
+from thence.evals.pool_controls import controls
 from thence.evals.statistics.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
@@ -38,10 +39,10 @@ from .compare_extras import (
     traced,
 )
 from .options import ModelFlags, SamplingFlags, TaskFlags
-from .pools import show_pools
-from .present import accuracy_text, err, number, out, plain, print_json, table
+from .pools import show_controls, show_pools
+from .present import accuracy_text, err, number, out, percent, plain, print_json, table
 from .progress import make
-from .running import checked_task, run_path, tell_retrieval, tell_verifiers, with_signals
+from .running import checked_task, run_path, tell_format, tell_retrieval, tell_thinking, tell_verifiers, with_signals
 
 
 def compare(
@@ -51,6 +52,7 @@ def compare(
     grid: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
     retrieve: str | None = None,
+    format: Literal["steps"] | None = None,
     seeds: str = "0",
     budget: str | None = None,
     limit: int | None = None,
@@ -84,6 +86,9 @@ def compare(
     retrieve
         Put what is found there before each question, in arms that name no prompt: a file or folder of solved problems
         or passages, or module:function. In an arm: "greedy @ retrieve(collection=FILE, k=2, control=random)".
+    format
+        steps: ask for steps and answer apart, in arms that name no prompt; by JSON schema where the server guides
+        decoding, else by tags. In an arm: "greedy @ steps(style=cot)".
     seeds
         Seeds of the sampling, e.g. 0,1,2.
     budget
@@ -121,9 +126,10 @@ def compare(
     budgets = tuple(api.tokens(b) for b in budget.split(",")) if budget else (None,)
     options = models.options(seed_list[0])
     made, generator, model = api.make_arms(
-        [*arms, *grid], prompt, chosen, models.model, options, sampling.given(), retrieve
+        [*arms, *grid], prompt, chosen, models.model, options, sampling.given(), retrieve, format
     )
-    run_sync(api.checked_arms(made, generator, model))
+    made = run_sync(api.checked_arms(made, generator, model))
+    tell_format((arm.style, arm.generator or generator) for arm in made)
     tell_retrieval((arm.style for arm in made), chosen_problems(chosen, limit))
     tell_verifiers(arm.strategy for arm in made)
     prices = None if price is None else Price.parse(price)
@@ -140,6 +146,7 @@ def compare(
         "arms": [*arms, *grid],
         "prompt": prompt,
         "retrieve": retrieve,
+        "format": format,
         "seeds": seeds,
         "budget": budget,
         "limit": limit,
@@ -170,16 +177,19 @@ def compare(
             )
         )
         store.flush()
+        tell_thinking(record for row in result.rows for report in row.reports for record in report.records)
         traces = [(row, _traced(chosen, path, row, cells)) for row in result.rows]
     chosen_arm = selected(result) if select_on else None
     costs = flops_document(result, sizes) if sizes else None
     money = cost_document(result, lambda row, charged: prices.of(charged)) if prices else None
     by_cluster = clustered_document(result, cluster) if cluster is not None else None
+    pool_controls = controls(result)
     over = [(row.arm, spread) for row in result.rows if (spread := seeds_of(row)) is not None]
     if json:
         document = result.document()
         for shown, (_, found) in zip(document["arms"], traces, strict=True):
             shown["trace_error"] = None if found is None else found.document()
+        document |= {"pool_controls": [c.document() for c in pool_controls]} if pool_controls else {}
         document |= {} if costs is None else {"flops": costs}
         document |= {} if money is None else {"money": money}
         document |= {} if by_cluster is None else {"clusters": by_cluster}
@@ -189,6 +199,7 @@ def compare(
     else:
         show_comparison(result)
         show_pools(result)
+        show_controls(pool_controls)
         show_traces([(row.arm, found) for row, found in traces if found is not None])
         show_seeds(over)
         if by_cluster is not None:
@@ -222,11 +233,13 @@ def show_comparison(result: Comparison) -> None:
     seeds = ", ".join(map(str, result.seeds))
     out.print(plain(f"{result.task}  {result.model}  seeds {seeds}", "bold"))
     budgeted = any(r.budget is not None for r in result.rows)
+    formats = ["not in the format"] if any(r.format is not None for r in result.rows) else []
     rows = [
         [
             r.arm,
             *_budget_cell(r.budget, budgeted),
             accuracy_text({"accuracy": r.accuracy, "interval": r.interval}),
+            *("" if r.format is None else percent(r.format.rate) for _ in formats),
             number(r.tokens),
             f"{r.seconds:,.1f}",
             f"{r.unparsed}/{r.truncated}/{r.failed}",
@@ -234,8 +247,8 @@ def show_comparison(result: Comparison) -> None:
         for r in result.rows
     ]
     shown = ["budget"] if budgeted else []
-    columns = ["strategy", *shown, "accuracy [95 %]", "tokens/problem", "seconds", "unparsed/cut/failed"]
-    out.print(table("", columns, rows, right=(1, 2, 3, 4, 5)))
+    columns = ["strategy", *shown, "accuracy [95 %]", *formats, "tokens/problem", "seconds", "unparsed/cut/failed"]
+    out.print(table("", columns, rows, right=range(1, len(columns))))
     rows = [[d.arm, *_budget_cell(d.budget, budgeted), *_difference_cells(d)] for d in result.differences]
     if rows:
         columns = [f"against {result.baseline}", *shown, "points [95 %]", "flips", "McNemar p", "Holm p"]

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from thence import api
 from thence.core.budget import Charged
-from thence.core.errors import ThenceError, check_counts
+from thence.core.errors import ThenceError, UsageError, check_counts
 from thence.core.protocols import Task
 from thence.evals.compare import short_model
 from thence.evals.estimate import Price
@@ -20,7 +20,8 @@ from thence.evals.statistics.curves import Parameters, Priced, knee, pareto
 from thence.evals.statistics.run_curves import RunCurves, run_curves
 from thence.stores.sqlite import RunView
 
-from .present import number, out, percent, plain, print_json, table
+from .outputs import needs_matplotlib
+from .present import err, number, out, percent, plain, print_json, table
 from .runs import asked_cells, last_run
 
 
@@ -35,6 +36,7 @@ def curves(
     seed: int | None = None,
     arm: str | None = None,
     budget: str | None = None,
+    plot: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """What k of a run's samples give and cost: coverage with its guess curve, votes, best-of-k, difficulty, the knee.
@@ -57,6 +59,8 @@ def curves(
         In a comparison: which strategy.
     budget
         In a comparison: which budget.
+    plot
+        Write the curves of one arm and seed to this file (.png).
     json
         Print one JSON object.
     """
@@ -68,6 +72,8 @@ def curves(
     made = []
     with RunView(path) as view:
         cells = asked_cells(view, path, arm, seed, budget)
+        if plot is not None and len(cells) > 1:
+            raise UsageError(f"{path} has {len(cells)} arms and seeds; say with --arm and --seed which one to plot")
         task = _task(view)
         for cell in cells:
             records: list[Record] = list(view.results(cell).values())
@@ -76,9 +82,17 @@ def curves(
             made.append(run_curves(short_model(name), records, trees, task, bins=bins))
     if json:
         print_json({"run": str(path), "cells": [_document(c, sizes, costs, space) for c in made]})
-        return
-    for each in made:
-        _show(each, sizes, costs, space)
+    else:
+        for each in made:
+            _show(each, sizes, costs, space)
+    if plot is not None:
+        _draw(made[0], plot)
+
+
+def _draw(made: RunCurves, path: Path) -> None:
+    with needs_matplotlib():
+        from thence.evals.statistics.curves_plot import draw_curves
+    err.print(plain(f"plot {draw_curves(made, path, made.name)}", "dim"))
 
 
 def _task(view: RunView) -> Task | None:

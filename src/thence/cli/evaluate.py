@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +17,7 @@ from thence.evals.allocate import SharedVote, allocate
 from thence.evals.compare import short_model
 from thence.evals.evaluate import Arm, Report, again, chosen_problems, eval_header
 from thence.evals.evaluate import evaluate as run_evaluation
+from thence.evals.report import FormatShare
 from thence.evals.statistics.trace_error import TraceError
 from thence.stores.header import default_path
 from thence.stores.reuse import ReusePool
@@ -26,10 +27,10 @@ from thence.tasks.first_error import FirstErrorTask
 from .compare_extras import trace_text, traced
 from .first_error import first_error
 from .options import ModelFlags, SamplingFlags, TaskFlags
-from .pools import show_models
+from .pools import control_line, show_models
 from .present import accuracy_text, err, number, out, plain, print_json, table
 from .progress import make
-from .running import checked_task, run_path, tell_retrieval, tell_verifiers, with_signals
+from .running import checked_task, run_path, tell_format, tell_retrieval, tell_thinking, tell_verifiers, with_signals
 
 DEFAULT = "self-consistency(n=16)"
 
@@ -42,6 +43,7 @@ def evaluate(
     verifier: str | None = None,
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
     retrieve: str | None = None,
+    format: Literal["steps"] | None = None,
     limit: int | None = None,
     budget: str | None = None,
     total_budget: str | None = None,
@@ -73,6 +75,8 @@ def evaluate(
     retrieve
         Put what is found there before each question: a file or folder of solved problems or passages, or
         module:function. Quote FILE(k=2, control=random) for more.
+    format
+        steps: ask for steps and answer apart, by JSON schema where the server guides decoding, else by tags.
     limit
         Only the first so many problems of a shuffle that is the same for every seed and strategy.
     budget
@@ -106,7 +110,7 @@ def evaluate(
     task = columns.applied(task)
     chosen = checked_task(task, bad_references=columns.bad_references)
     if isinstance(chosen, FirstErrorTask):
-        asked = (prompt, retrieve, budget, total_budget, price)
+        asked = (prompt, retrieve, format, budget, total_budget, price)
         if strategy != DEFAULT or any(each is not None for each in asked) or reuse or dry_run:
             raise UsageError(f"{chosen.name}: its solutions are given and only judged; leave strategy and costs out")
         return first_error(
@@ -115,6 +119,8 @@ def evaluate(
     if verifier is not None:
         raise UsageError(f"{chosen.name} has no given solutions; write best-of-n(verifier={verifier}) as the strategy")
     tokens, total = api.tokens(budget), api.tokens(total_budget)
+    if total is not None and sampling.think is not None:
+        raise UsageError("--total-budget is spread over plain votes: leave --think out")
     if total is not None and (tokens is not None or dry_run):
         raise UsageError("--total-budget stands alone: leave --budget and --dry-run out")
     ready = api.setup(
@@ -125,8 +131,10 @@ def evaluate(
         options=models.options(seed),
         sampling=sampling.given(),
         retrieve=retrieve,
+        format=format,
     )
-    run_sync(api.checked(ready))
+    ready = run_sync(api.checked(ready))
+    tell_format([(ready.style, ready.generator)])
     tell_retrieval([ready.style], chosen_problems(chosen, limit))
     tell_verifiers([ready.strategy])
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
@@ -140,7 +148,7 @@ def evaluate(
     arguments = {
         "task": task,
         "strategy": strategy,
-        "prompt": prompt if retrieve is None else ready.prompt_text,
+        "prompt": prompt if retrieve is None and format is None else ready.prompt_text,
         "limit": limit,
         "budget": budget,
         "total_budget": total_budget,
@@ -196,6 +204,7 @@ def evaluate(
             )
 
         report = with_signals(measured)
+        tell_thinking(report.records)
         cell = Cell("", seed, None if bidder is not None else tokens)
         traces = traced(chosen, path, [cell], [report.records])
     show_report(report, json=json, price=price, traces=traces)
@@ -245,6 +254,8 @@ def show_report(report: Report, *, json: bool, price: str | None = None, traces:
         rows.insert(2, ["right answers with a wrong step [95 %]", trace_text(traces)])
     out.print(table("", ["metric", "value"], rows, right=(1,)))
     show_models(report)
+    if line := control_line(report):
+        out.print(plain(line, "dim"))
     for problem, why in report.ungradable[:3]:
         out.print(plain(f"ungradable reference {problem}: {why}", "yellow"))
     for problem, why in report.failures[:3]:
@@ -257,6 +268,8 @@ def show_report(report: Report, *, json: bool, price: str | None = None, traces:
 
 def _rows(document: Mapping[str, Any], report: Report) -> list[list[str]]:
     rows = [["problems", number(report.n)], ["accuracy [95 %]", accuracy_text(document)]]
+    if report.format is not None:
+        rows.append(["replies not in the format", _format_text(report.format)])
     rows += [[f"pass@{k}", f"{100 * v:.1f} %"] for k, v in report.pass_at.items() if k > 1]
     rows += [[f"maj@{k}", f"{100 * v:.1f} %"] for k, v in report.maj_at.items() if k > 1]
     if report.agreement is not None:
@@ -275,6 +288,12 @@ def _rows(document: Mapping[str, Any], report: Report) -> list[list[str]]:
     if "money" in document:
         rows.append(["money", number(document["money"], 4)])
     return rows
+
+
+def _format_text(told: FormatShare) -> str:
+    """``4.7 % of 64 (2 cut before its end, 1 no answer)``."""
+    why = ", ".join(f"{count} {reason}" for reason, count in told.unparsed.items())
+    return f"{100 * told.rate:.1f} % of {told.replies:,}" + (f" ({why})" if why else "")
 
 
 def _slashed(*values: int | None) -> str:

@@ -19,6 +19,7 @@ from thence.annotate.label import Annotator, LabelReport
 from thence.annotate.label import label as run_labelling
 from thence.annotate.recorded import is_run, labels_in, solutions_in
 from thence.core.background import run_sync
+from thence.core.completion import Think
 from thence.core.errors import UsageError
 from thence.core.label_files import FORMATS, read_labels, write_labels
 from thence.core.labels import Labelled
@@ -251,7 +252,9 @@ def _labelled(
         options=models.options(seed),
         sampling=sampling.given(),
     )
-    run_sync(api.checked(ready))
+    if ready.sampling.think is Think.AUTO:
+        raise UsageError("--think auto decides per question, which labelling does not; use on or off")
+    ready = run_sync(api.checked(ready))
     other = api.load(completer, models.options(seed)) if completer is not None else None
     if other is not None:
         run_sync(api.connect(other, ready.strategy.needs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
+from typing import Literal
 
 from thence import api
 from thence.core.background import run_sync
@@ -18,7 +19,7 @@ from .options import ModelFlags, SamplingFlags
 from .outputs import spared
 from .present import err, number, plain, print_json
 from .progress import make
-from .running import run_path, tell_retrieval, with_signals
+from .running import run_path, tell_format, tell_retrieval, tell_thinking, with_signals
 
 
 def solve_file(
@@ -29,6 +30,7 @@ def solve_file(
     strategy: str,
     prompt: str | None,
     retrieve: str | None,
+    format: Literal["steps"] | None,
     budget: int | None,
     seed: int,
     models: ModelFlags,
@@ -41,10 +43,17 @@ def solve_file(
     spared(output, path)
     task = api.task(str(Spec("jsonl", (("file", str(path)), ("question", column), ("answer", "none")))))
     ready = api.setup(
-        models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given(), retrieve=retrieve
+        models.model,
+        strategy,
+        prompt,
+        options=models.options(seed),
+        sampling=sampling.given(),
+        retrieve=retrieve,
+        format=format,
     )
     tell_retrieval([ready.style], task.problems())
-    run_sync(api.checked(ready))
+    ready = run_sync(api.checked(ready))
+    tell_format([(ready.style, ready.generator)])
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     header = eval_header(task, ready.generator, arm, seed=seed, budget=budget)
     run = run_path(None, default_path("solve-" + path.stem, models.model, ready.strategy_text, header))
@@ -63,6 +72,7 @@ def solve_file(
             )
         )
         records = store.results(Cell("", seed, budget))
+    tell_thinking(report.records)
     lines = []
     for problem in task.problems():
         r = records.get(problem.id)

@@ -98,10 +98,12 @@ class SamplingFlags:
     """Keep the k most likely tokens; 0 is off."""
     max_tokens: int | None = None
     """Most tokens per sample; default 2048 or what the context leaves."""
+    think: str | None = None
+    """Whether the model thinks before it replies: on, off, auto (where short replies disagree), or at most N tokens."""
 
     def given(self) -> dict[str, Any]:
         """The fields that were given."""
-        fields = ("temperature", "top_p", "top_k", "max_tokens")
+        fields = ("temperature", "top_p", "top_k", "max_tokens", "think")
         return {f: getattr(self, f) for f in fields if getattr(self, f) is not None}
 
 

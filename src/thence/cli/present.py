@@ -130,6 +130,8 @@ def _node_line(node: Node, indent: str, chosen: bool) -> Text:
     if c.finish is not Finish.STEP:
         facts.append(str(c.finish))
     facts += [f"{name} {score.value:.3f}" for name, score in node.scores.items()]
+    if node.malformed:
+        facts.append(f"not in the format: {node.malformed}")
     if node.found is not None:
         facts.append(f"answer {one_line(node.found.value, 40)}")
     return Text.assemble(

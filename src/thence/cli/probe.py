@@ -149,7 +149,7 @@ def _measured(
     ready = api.setup(
         models.model, strategy, prompt, fallback_prompt=first.default_prompt, options=options, sampling=given
     )
-    run_sync(api.checked(ready))
+    ready = run_sync(api.checked(ready))
     arm = Arm(ready.strategy_text, ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     roles = models.roles(seed)
     with ExitStack() as stack:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from thence import api
+from thence.core.clean import one_line
 from thence.core.errors import DataError
+from thence.core.forms import Form
 from thence.core.problem import Problem
-from thence.core.protocols import PromptStyle, Task
+from thence.core.protocols import Formats, Generator, PromptStyle, Task
 from thence.core.run import Stopper
 from thence.core.scores import Meaning
 from thence.core.search import Strategy
 from thence.core.solve import parts
+from thence.core.think import summary
 
 from .present import err, plain
 
@@ -92,12 +95,30 @@ def tell_verifiers(strategies: Iterable[Strategy]) -> None:
         err.print(plain(line, "dim"))
 
 
+def tell_thinking(records: Iterable[Mapping[str, Any]]) -> None:
+    """Say on stderr what became of --think over all problems: how ``auto`` decided, and where it was ignored."""
+    for line in summary([tuple(r.get("notes", ())) for r in records]):
+        err.print(plain(line, "yellow" if "ignored" in line else "dim"))
+
+
 def run_path(given: Path | None, default: Path) -> Path:
     """Where the run goes, said on stderr."""
     path = given or default
     verb = "resuming" if path.exists() else "writing"
     err.print(plain(f"{verb} {path}", "dim"))
     return path
+
+
+def tell_format(styles: Iterable[tuple[PromptStyle, Generator]]) -> None:
+    """How steps and answer are asked for, and why not by a schema."""
+    lines = []
+    for style, generator in styles:
+        if isinstance(style, Formats) and style.form is not None:
+            said = str(getattr(generator, "schema_said", ""))
+            why = "decoding is guided by a JSON schema" if style.form is Form.JSON else said or "no guided decoding"
+            lines.append(f"format: steps by {style.form} ({one_line(why, 300)})")
+    for line in dict.fromkeys(lines):
+        err.print(plain(line, "dim"))
 
 
 def tell_retrieval(styles: Iterable[PromptStyle], problems: Iterable[Problem]) -> None:
@@ -111,6 +132,8 @@ def tell_retrieval(styles: Iterable[PromptStyle], problems: Iterable[Problem]) -
         text = f"retrieval from {style.collection.label} (hash {style.data_hash[:12]}): "
         text += f"something for {some:,} of {len(asked):,} questions; {left_out:,} near-duplicates left out"
         err.print(plain(text + ("; control: drawn at random" if style.control == "random" else ""), "dim"))
+        if asked and not some:
+            err.print(plain("nothing is found for any question: every prompt is the plain one", "yellow"))
         for line in style.collection.skipped[:3]:
             err.print(plain(f"not used: {line}", "yellow"))
         if len(style.collection.skipped) > 3:

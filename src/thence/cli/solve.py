@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from thence import api
 from thence.cli.options import ModelFlags, SamplingFlags
 from thence.cli.present import print_json, show_result
-from thence.cli.running import tell_retrieval, tell_verifiers
+from thence.cli.running import tell_format, tell_retrieval, tell_verifiers
+from thence.cli.texts import Language
 from thence.core.background import run_sync
 from thence.core.errors import UsageError
 
@@ -25,12 +26,14 @@ def solve(
     strategy: Annotated[str, Parameter(alias="-s")] = "self-consistency(n=16)",
     prompt: Annotated[str | None, Parameter(alias="-p")] = None,
     retrieve: str | None = None,
+    format: Literal["steps"] | None = None,
     budget: str | None = None,
     seed: int = 0,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     column: str = "question",
     json: Annotated[bool, Parameter(negative="")] = False,
     tree: Annotated[bool, Parameter(negative="")] = False,
+    lang: Language = "en",
     models: ModelFlags = ModelFlags(),
     sampling: SamplingFlags = SamplingFlags(),
 ) -> int:
@@ -47,6 +50,8 @@ def solve(
     retrieve
         Put what is found there before each question: a file or folder of solved problems or passages, or
         module:function. Quote FILE(k=2, control=random) for more.
+    format
+        steps: ask for steps and answer apart, by JSON schema where the server guides decoding, else by tags.
     budget
         Most charged tokens per question: 800, 1k, 2.5k.
     seed
@@ -59,6 +64,8 @@ def solve(
         Print one JSON object.
     tree
         Print everything that was generated.
+    lang
+        Language of this help: en or zh.
     """
     if question.endswith(FILES):
         from thence.cli.many import solve_file
@@ -70,6 +77,7 @@ def solve(
             strategy=strategy,
             prompt=prompt,
             retrieve=retrieve,
+            format=format,
             budget=api.tokens(budget),
             seed=seed,
             models=models,
@@ -81,11 +89,18 @@ def solve(
     api.as_problem(question)
     limit = api.tokens(budget)
     ready = api.setup(
-        models.model, strategy, prompt, options=models.options(seed), sampling=sampling.given(), retrieve=retrieve
+        models.model,
+        strategy,
+        prompt,
+        options=models.options(seed),
+        sampling=sampling.given(),
+        retrieve=retrieve,
+        format=format,
     )
     tell_retrieval([ready.style], [api.as_problem(question)])
     try:
-        run_sync(api.checked(ready))
+        ready = run_sync(api.checked(ready))
+        tell_format([(ready.style, ready.generator)])
         tell_verifiers([ready.strategy])
         started = time.perf_counter()
         result = run_sync(

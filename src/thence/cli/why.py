@@ -107,7 +107,7 @@ def why(
         options=models.options(seed),
         sampling=sampling.given(),
     )
-    run_sync(api.checked(ready))
+    ready = run_sync(api.checked(ready))
     arm = Arm("why", ready.strategy, ready.style, ready.prompt_text, ready.sampling)
     header = eval_header(chosen, ready.generator, arm, seed=seed, budget=tokens)
     header |= {"kind": "why", "segmenter": cut.to_spec()}

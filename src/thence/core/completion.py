@@ -6,7 +6,7 @@ re-tokenising it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from .errors import UsageError
@@ -43,6 +43,15 @@ class Ability(StrEnum):
     SCORE_TEXT = "score-text"  # log-probabilities of given text
     VALUES = "values"  # a number per sampled token, by a head on the model's own states
     THOUGHT_LIMIT = "thought-limit"  # close a thought after so many tokens by a switch of the server's own
+    JSON_SCHEMA = "json-schema"  # guide decoding by a JSON schema
+
+
+class Think(StrEnum):
+    """Whether a model that can think before it replies shall do so."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"  # per question, by the agreement of a few short replies without a thought (core.think)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +65,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the model reads: the chat, then the beginning of its own reply."""
+    """What the model reads: the chat, then the beginning of its own reply.
+
+    ``thinking`` says how the chat is put to a model whose thinking can be turned on and off (``protocols.Thinks``);
+    None leaves that to the model, and other generators do not look at it.
+    """
 
     messages: tuple[Message, ...]
     reply: tuple[Segment, ...] = ()
+    thinking: bool | None = field(default=None, repr=False)  # no part of what a prompt style makes, nor of its hash
 
     def then(self, *segments: Segment) -> Context:
         """The same context with more of the reply written."""
-        return Context(self.messages, self.reply + segments)
+        return replace(self, reply=self.reply + segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,10 @@ class Sampling:
     next step goes on token by token. ``logprobs`` asks a server for the log-probabilities of the sampled tokens, which
     it does not give by itself (the local engine always does); ``top2`` asks for the two best at every position as well.
     ``values`` names a head (``PATH#hash``) that gives a number to the state each token is drawn from.
-    ``thought_limit`` asks a server that can (Ability.THOUGHT_LIMIT) to close a marked thought after so many tokens.
+    ``thought_limit`` asks a generator to close a marked thought after so many tokens: one that can by itself
+    (Ability.THOUGHT_LIMIT), or one that ``think`` made ready for it. ``think`` turns thinking on and off: a run reads
+    it (core.think) and says so in the contexts; generators do not look at it.
+    ``schema`` is a JSON schema (its text) by which a server that can (Ability.JSON_SCHEMA) guides decoding.
     """
 
     temperature: float = 0.7
@@ -90,6 +107,8 @@ class Sampling:
     step_ends: tuple[str, ...] = ()
     values: str = ""
     thought_limit: int | None = None
+    schema: str | None = None
+    think: Think | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 100.0:
@@ -122,8 +141,9 @@ class Sampling:
         steps = (self.step_ends,) if self.step_ends else ()
         values = (("values", self.values),) if self.values else ()
         limit = (("thought_limit", self.thought_limit),) if self.thought_limit is not None else ()
+        schema = (("schema", self.schema),) if self.schema is not None else ()
         own = (self.temperature, self.top_p, self.top_k, self.stop, self.top2, self.first_rank)
-        return (*own, *steps, *values, *limit)
+        return (*own, *steps, *values, *limit, *schema)
 
     def law(self, own: Sampling) -> str:
         """How this distribution differs from a run's ``own`` sampling, in words; empty where it does not.
@@ -167,6 +187,7 @@ class Completion:
     one per token; ``top2`` the two largest per token; ``ends`` the character offset in ``text`` at which each token
     ends (a token past the end of the text has its length). ``values`` has a head's number for the state that each
     token was drawn from, if it was asked for. ``prompt_tokens`` is the length of the rendered context.
+    ``thought_tokens`` are those of the thought by a server's own count, which may keep the thought itself to itself.
     """
 
     text: str
@@ -181,6 +202,7 @@ class Completion:
     values: tuple[float, ...] | None = None
     generated: int | None = None
     prompt_tokens: int | None = None
+    thought_tokens: int | None = None
 
     @staticmethod
     def of(text: str, finish: Finish, *, opened: bool = False, **fields: object) -> Completion:
@@ -208,6 +230,18 @@ class Completion:
         last = next((i + 1 for i, e in enumerate(self.ends) if e >= end), len(self.ends))
         return first, max(first, last)
 
+    @property
+    def least_thought(self) -> int:
+        """The least number of tokens that the thought can have, its tags and forced words included; exact where there
+        are token offsets."""
+        if self.thought and self.ends is not None:
+            first, last = self.tokens_of(0, self.reply_at)
+            return last - first
+        if self.thought_tokens or not self.thought:
+            return self.thought_tokens or 0
+        shortest = len(self.reply.encode("utf-8", "replace")) + 1  # a token is a byte at least; one ends the text
+        return max(0, (self.generated or 0) - shortest)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -227,6 +261,14 @@ class TokenLogprobs:
 
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+THOUGHT_END = f"\n{THINK_CLOSE}\n"  # forced after a thought that is long enough
+NO_THOUGHT = f"{THINK_OPEN}\n\n{THINK_CLOSE}\n\n"  # forced before a reply that shall have none
+THOUGHT_SLACK = 32  # tokens: tags, and the words with which a server may end a thought that is too long
+
+
+def too_long(thought: int, limit: int) -> bool:
+    """Whether a thought of that many tokens shows that its limit was ignored."""
+    return thought > 1.1 * limit + THOUGHT_SLACK
 
 
 def split_thought(text: str, *, opened: bool = False) -> tuple[str, int]:

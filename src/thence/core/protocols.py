@@ -8,7 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from .answers import Grade, Reading
 from .budget import Spent
-from .completion import Ability, Completion, Context, Failure, Request, Sampling, TokenLogprobs
+from .completion import Ability, Completion, Context, Failure, Request, Sampling, Think, TokenLogprobs
+from .forms import Form
 from .problem import Message, Problem
 
 
@@ -64,6 +65,19 @@ class Connects(Protocol):
     """A generator that learns what it can do by asking."""
 
     async def connect(self, needs: frozenset[Ability]) -> None: ...
+
+
+@runtime_checkable
+class Thinks(Protocol):
+    """A generator that can turn its model's thinking on and off, as ``Context.thinking`` says, and limit it
+    (``Sampling.thought_limit``), once it has learned how."""
+
+    async def learn_thinking(self, think: Think, limit: int | None = None) -> bool:
+        """Find out how this is done here; whether the end of a long thought is forced by thence.
+
+        Costs a few small calls where a server has to be asked, once. UsageError where none of the known ways works.
+        """
+        ...
 
 
 @runtime_checkable
@@ -163,6 +177,21 @@ class Cites(Protocol):
     """A prompt style that says in a result's notes what it put before a problem, and where that comes from."""
 
     def notes(self, problem: Problem) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class Formats(Protocol):
+    """A prompt style that may ask for whole solutions in a format: ``form`` is None where it asks for none.
+
+    ``wishes`` are abilities that decide which format it is, and ``decided`` is the style for a model with these: a run
+    decides once, before its first draw.
+    """
+
+    @property
+    def form(self) -> Form | None: ...
+    @property
+    def wishes(self) -> frozenset[Ability]: ...
+    def decided(self, abilities: frozenset[Ability]) -> PromptStyle: ...
 
 
 class Task(Protocol):

@@ -14,10 +14,22 @@ from typing import Protocol, runtime_checkable
 
 from .answers import Reading
 from .budget import POLICY, POOL, SPENT_OUT, VERIFIER, Ledger
-from .completion import Ability, Completion, Context, Failure, Finish, Origin, Sampling, Segment, TokenLogprobs
+from .completion import (
+    Ability,
+    Completion,
+    Context,
+    Failure,
+    Finish,
+    Origin,
+    Sampling,
+    Segment,
+    Think,
+    TokenLogprobs,
+)
 from .errors import UsageError
+from .forms import Form, Formed
 from .problem import Message, Problem
-from .protocols import AsksFirst, Deals, Followup, Generator, KeepsStates, PromptStyle, SamplePool, Scorer
+from .protocols import AsksFirst, Deals, Followup, Formats, Generator, KeepsStates, PromptStyle, SamplePool, Scorer
 from .result import AnswerClass, Result, Vote
 from .scores import Score
 from .seeds import derive, digest
@@ -26,6 +38,10 @@ from .segmenter import Segmenter
 from .stream import Job, Order, Stream, clip
 from .tree import SOLUTION, Found, Kind, Node, Tree, as_found, render
 
+WHOLE_ONLY = (
+    "a format is asked of whole solutions, and this strategy draws them piece by piece; use a vote or best-of-n, or "
+    "leave the format out"
+)
 TEMPLATE_TOKENS = 256  # what a server's chat template may add to a prompt that we cannot count
 PROMISED = ":promised"
 UNPAID = -1
@@ -102,8 +118,13 @@ class Search:
     _first: int = 0
     _stride: int = 1
     _base: Context | None = None
+    thinking: bool | None = None  # whether the policy is told to think; None: nothing is said (core.think)
     checker: Priced | None = None  # the verifier that will score what is drawn: under a budget tokens are kept for it
     _unchecked: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.thinking is None and self.sampling.think is not None:
+            self.thinking = self.sampling.think is Think.ON  # under auto it is off until core.think has decided
 
     def release(self) -> None:
         """The search is over: generators need not keep anything in order to continue its replies."""
@@ -145,8 +166,9 @@ class Search:
         player = self.generator(role)
         dealer = player if isinstance(player, Deals) else None
         counts = [n] * len(parents) if isinstance(n, int) else n
+        samplings = [self._guided(self._sampling_for(role, each), kind) for each in samplings]
         for parent, count in zip(parents, counts, strict=True):
-            context = self.context(parent)
+            context = self._context_for(role, self.context(parent))
             if messages is not None:
                 context = replace(context, messages=tuple(messages))
             self._aside.pop(parent.index, None)  # what goes on is not read itself
@@ -193,6 +215,8 @@ class Search:
         A step ends where the segmenter says so; one that is longer than ``cap`` tokens is cut, and its path with it.
         Draws that ended the text are FINISH nodes.
         """
+        if self.form is not None:
+            raise UsageError(WHOLE_ONLY)
         if self.segmenter.kind is Cut.STEP:
             raise UsageError("search by steps cannot stop before a 'Step k:' line yet; use another segmenter")
         parents = [self.root] if nodes is None else [nodes] if isinstance(nodes, Node) else list(nodes)
@@ -293,6 +317,16 @@ class Search:
         self.stopped = view.stopped
         return result
 
+    @property
+    def form(self) -> Form | None:
+        """The format in which the prompt style asks for solutions."""
+        return self.style.form if isinstance(self.style, Formats) else None
+
+    def _guided(self, sampling: Sampling, kind: Kind) -> Sampling:
+        """Solutions are decoded by the schema of their format, where it has one; nothing else is."""
+        form = self.form if kind in SOLUTION else None
+        return sampling if form is None or form.schema is None else replace(sampling, schema=form.schema)
+
     @staticmethod
     def _dealt(job: Job, dealer: Deals | None) -> Job:
         """The job as it is, or in the hands of the one of a pool's models whose turn it is."""
@@ -377,11 +411,11 @@ class Search:
             self._extra[role] = generator
         jobs: list[Job] = []
         for messages in prompts:
-            context = Context(tuple(messages))
+            context = self._context_for(role, Context(tuple(messages), thinking=self.thinking))
             slot = ("ask", context, role, kind)
             ids = self.generator(role).tokens(context)
             via = (derive("ask", *((m.role, m.content) for m in messages)),)
-            chosen = sampling or self.sampling.greedy()
+            chosen = self._guided(self._sampling_for(role, sampling or self.sampling.greedy()), kind)
             jobs.append(Job(self.root, self._ordinal(slot), chosen, context, ids, role, via=via))
         async with Stream(self, jobs, kind, role, 1 << 30, "seed") as answers:
             nodes = [node async for node in answers]
@@ -506,7 +540,19 @@ class Search:
         if self._base is None:
             self._base = self.style.context(self.problem)
         path = self.tree.path(node)
-        return render(self._asked.get(path[0].index, self._base) if path else self._base, path)
+        base = self._asked.get(path[0].index, self._base) if path else self._base
+        return render(base if self.thinking is None else replace(base, thinking=self.thinking), path)
+
+    def _context_for(self, role: str, context: Context) -> Context:
+        """The context as ``role`` gets it: only the policy is told whether to think."""
+        own = context.thinking is None or self.generator(role) is self.generators[POLICY]
+        return context if own else replace(context, thinking=None)
+
+    def _sampling_for(self, role: str, sampling: Sampling) -> Sampling:
+        """The sampling as ``role`` gets it: only the policy's thoughts are limited by the run."""
+        if sampling.think is None or self.generator(role) is self.generators[POLICY]:
+            return sampling
+        return replace(sampling, think=None, thought_limit=None)
 
     def cap(self, sampling: Sampling, ids: tuple[int, ...] | None, role: str, kind: Kind) -> int | None:
         """The most tokens one draw may have: its own cap, the style's if it is solution text, what the context
@@ -552,7 +598,7 @@ class Search:
         ):
             node = self.tree.nodes[node.parent]
         if node is not end:
-            ids = self.generator(role).tokens(self.context(node))
+            ids = self.generator(role).tokens(self._context_for(role, self.context(node)))
         if node.parent is not None and ids is not None:
             self.ledger.new_prompt_tokens(role, ids)
 
@@ -602,6 +648,8 @@ class Search:
         """Who a sample is (see docs/design.md). A server's samples cannot be clipped, so their cap is part of it."""
         generator = self.generator(role)
         read: object = ids if ids is not None else (context, cap)
+        if ids is None and context.thinking is not None:
+            read = (read, "thinking", context.thinking)
         return digest(generator.identity, read, sampling.key(), self.seed, self.problem.hash, path, role, str(kind))
 
     def note(self, key: str, node: Node, hint: Context | None) -> None:
@@ -609,6 +657,15 @@ class Search:
         self._drawn[key] = node
         if hint is not None and node.multiplicity == 1:
             self._hinted.add(node.index)
+
+    def note_format(self, node: Node, formed: Formed) -> None:
+        """The answer of a solution that was asked for in a format, read where that says it stands; a reply in no
+        format has none."""
+        node.malformed, node.read = formed.malformed, True
+        if not formed.malformed and not node.truncated:
+            found = self.reading.extract(node.text[formed.answer_at :])
+            if found is not None:
+                node.found = as_found(found, node, formed.answer_at)
 
     def taken(self, key: str, cap: int | None) -> Node | None:
         """The node of a draw that is in the tree already and as long as it would be under ``cap``."""

@@ -10,10 +10,12 @@ from .budget import POLICY, Ledger
 from .completion import Ability, Sampling
 from .errors import UsageError
 from .problem import Problem
-from .protocols import AsksFirst, Cites, Generator, PromptStyle, SamplePool, missing
+from .protocols import AsksFirst, Cites, Formats, Generator, PromptStyle, SamplePool, missing
 from .result import Result
-from .search import Priced, Search, Strategy
+from .search import WHOLE_ONLY, Priced, Search, Strategy
 from .segmenter import Segmenter
+from .think import check_begun, decide, ready, unheeded
+from .tree import Tree, formats_of
 
 
 def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind: str) -> None:
@@ -29,6 +31,7 @@ def check_needs(name: str, needs: frozenset[Ability], generator: Generator, kind
             "thought-limit": "closes no thought by itself (vLLM does, started with --reasoning-parser or "
             "--reasoning-config); leave out server=true, and thence closes it",
             "continue": "cannot continue a begun reply; use a local model or a server with continue_final_message",
+            "json-schema": "guides no decoding by a JSON schema; ask by tags: steps(by=tags)",
         }
         why = "; ".join(reasons.get(a, f"lacks {a}") for a in lacking)
         raise UsageError(f"{name}: the {kind} generator {why}")
@@ -38,6 +41,28 @@ def check_one_call(style: PromptStyle, what: str) -> None:
     """Refuse a style of two calls where prompts are made without asking."""
     if isinstance(style, AsksFirst):
         raise UsageError(f"{what}: the prompt {style.name} asks the model twice; only solve, eval and compare do that")
+
+
+def check_no_form(style: PromptStyle, what: str) -> None:
+    """Refuse a format where solutions are cut, continued or compared as they were written."""
+    if isinstance(style, Formats) and style.form is not None:
+        raise UsageError(f"{what}: the prompt {style.name} asks for a format; only solve, eval and compare do that")
+
+
+def check_form(style: PromptStyle, name: str, needs: frozenset[Ability]) -> None:
+    """Refuse a format for the strategy ``name`` if it begins replies or goes on with them."""
+    lacking = {Ability.CONTINUE, Ability.FIRST_TOKEN} & needs
+    if lacking and isinstance(style, Formats) and style.form is not None:
+        raise UsageError(f"{name} @ {style.name}: {WHOLE_ONLY}")
+
+
+def format_note(tree: Tree) -> tuple[str, ...]:
+    """How many solutions are not in the format that was asked for, and why; nothing where all are or none was."""
+    replies, unparsed = formats_of(tree)
+    if not unparsed:
+        return ()
+    why = ", ".join(f"{count} {reason}" for reason, count in unparsed.most_common())
+    return (f"{unparsed.total()} of {replies} replies are not in the format asked for and have no answer: {why}",)
 
 
 def parts(strategy: object) -> Iterator[object]:
@@ -73,6 +98,7 @@ async def solve(
 ) -> Result:
     """One question, one strategy, one result. Raises CallFailed when a model call failed for good."""
     chosen = sampling or generator.defaults
+    check_form(style, type(strategy).__name__, strategy.needs)
     if style.stop:
         chosen = replace(chosen, stop=tuple(dict.fromkeys((*chosen.stop, *style.stop))))
     if Ability.LOGPROBS in strategy.needs:
@@ -92,9 +118,12 @@ async def solve(
     )
     search.checker = next((part for part in parts(strategy) if isinstance(part, Priced)), None)
     try:
-        told = await search.prepare()
+        await ready(generator, chosen, strategy.needs | style.needs)
+        check_begun(search)
+        told = await search.prepare() + await decide(search)
         result = await strategy.solve(search)
-        result.notes += told + (style.notes(problem) if isinstance(style, Cites) else ())
+        cited = style.notes(problem) if isinstance(style, Cites) else ()
+        result.notes += told + unheeded(search) + cited + format_note(search.tree)
         return result
     finally:
         search.release()

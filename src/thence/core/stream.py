@@ -151,7 +151,12 @@ class Stream:
         own_stop = outcome.finish is Finish.STOP and set(job.sampling.stop) <= set(search.sampling.stop)
         if kind is Kind.STEP and (outcome.finish is Finish.EOS or own_stop):
             kind = Kind.FINISH
-        node = search.tree.add(job.node, outcome, job.path, kind=kind, role=job.role, law=law)
+        form = search.form if kind in SOLUTION else None
+        formed = form.read(outcome) if form is not None else None
+        made = formed.completion if formed is not None else outcome
+        node = search.tree.add(job.node, made, job.path, kind=kind, role=job.role, law=law)
+        if formed is not None:
+            search.note_format(node, formed)
         search.note(job.key, node, job.context if job.hinted else None)
         if self._reads_later:
             search.set_aside(node)

@@ -6,7 +6,8 @@ the steps so far (a root-to-node path), an action the next step or the whole res
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -68,6 +69,7 @@ class Node:
     found: Found | None = None
     read: bool = False  # whether an answer has been looked for
     about: tuple[int, ...] = ()  # asides: the nodes that a fresh prompt is about
+    malformed: str | None = None  # why it is not in the format that was asked for; empty: it is; None: none was
 
     @property
     def text(self) -> str:
@@ -208,6 +210,18 @@ class Tree:
         return tree
 
 
+def formats_of(nodes: Iterable[Node]) -> tuple[int, Counter[str]]:
+    """How many solutions were asked for in a format, every draw counted, and why how many of them are not in it. What
+    the budget cut is no draw."""
+    replies, unparsed = 0, Counter[str]()
+    for node in nodes:
+        if node.malformed is not None and node.completion.finish is not Finish.BUDGET:
+            replies += node.multiplicity
+            if node.malformed:
+                unparsed[node.malformed] += node.multiplicity
+    return replies, unparsed
+
+
 def render(base: Context, path: Sequence[Node]) -> Context:
     """What the model reads when it continues ``path``: a pure function of the prompt and the path."""
     return base.then(*(Segment(n.text, n.completion.continuable_ids, n.origin) for n in path))
@@ -240,6 +254,8 @@ def _node_record(n: Node) -> dict[str, Any]:
         }
     if n.about:
         row["about"] = list(n.about)
+    if n.malformed is not None:
+        row["malformed"] = n.malformed
     return row
 
 
@@ -258,6 +274,8 @@ def _read_node(row: Mapping[str, Any], index: int) -> Node:
         [tuple(d) for d in row["draws"]],
         [str(law) for law in row.get("laws", [""] * len(row["draws"]))],
         about=tuple(row.get("about", ())),
+        read=bool(row.get("malformed")),
+        malformed=row.get("malformed"),
     )
     if (a := row.get("answer")) is not None:
         node.found, node.read = Found(str(a["value"]), int(a["node"]), int(a["start"]), int(a["end"])), True

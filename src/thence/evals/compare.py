@@ -25,7 +25,7 @@ from thence.stores.header import Document
 from thence.stores.sqlite import Cell, RunFile
 
 from .evaluate import Arm, Progress, evaluate, model_document, prompt_document, shared_header
-from .report import UNKNOWN, Report, known_total
+from .report import UNKNOWN, FormatShare, Report, format_share, known_total
 
 EXTENDABLE = ("limit", "arms", "seeds", "budgets")
 
@@ -92,6 +92,11 @@ class Row:
     agreement: float | None
     reports: list[Report] = field(default_factory=list)
 
+    @property
+    def format(self) -> FormatShare | None:
+        """Replies that are not in the format asked for, over all seeds; None where none was asked for."""
+        return format_share(r.format.document() for r in self.reports if r.format is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -126,7 +131,14 @@ class Comparison:
 
     def document(self) -> dict[str, Any]:
         """Plain JSON data."""
-        rows = [{**asdict(replace(r, reports=[])), "reports": [x.document() for x in r.reports]} for r in self.rows]
+        rows = [
+            {
+                **asdict(replace(r, reports=[])),
+                "format": None if r.format is None else r.format.document(),
+                "reports": [x.document() for x in r.reports],
+            }
+            for r in self.rows
+        ]
         for row in rows:
             row["interval"] = None if row["interval"] is None else list(row["interval"])
         return {
@@ -255,7 +267,7 @@ def conclude(
         made.rows += [_row(arms[i], budget, reports[budget, i]) for i in there]
         if base in there:
             made.differences += [
-                _difference(arms[i].label, arms[base].label, budget, reports[budget, base], reports[budget, i])
+                difference(arms[i].label, arms[base].label, budget, reports[budget, base], reports[budget, i])
                 for i in there
                 if i != base
             ]
@@ -304,9 +316,10 @@ def _values(reports: Sequence[Report]) -> Values:
     return values
 
 
-def _difference(
+def difference(
     arm: str, baseline: str, budget: int | None, base: Sequence[Report], other: Sequence[Report]
 ) -> Difference:
+    """The arm with the reports ``other`` against the one with ``base``, paired by problem."""
     disagree = _disagreement(base, other)
     a, b = _paired_means(_values(base), _values(other))
     if not a:

@@ -19,7 +19,7 @@ from thence.core.budget import Charged
 from thence.core.completion import Failure, Sampling
 from thence.core.errors import CallFailed, DataError, StoreError, UsageError
 from thence.core.problem import Problem
-from thence.core.protocols import AsksFirst, Generator, PromptStyle, SamplePool, Task
+from thence.core.protocols import AsksFirst, Formats, Generator, PromptStyle, SamplePool, Task
 from thence.core.run import Runner, Stopper, wants_more
 from thence.core.search import Strategy
 from thence.core.segmenter import detect
@@ -317,7 +317,8 @@ def prompt_document(task: Task, arm: Arm) -> Document:
     made = [repr(style.context(firsts[family])) for family in sorted(firsts)]
     made += [repr(style.first(firsts[family])) for family in sorted(firsts)] if isinstance(style, AsksFirst) else []
     document = {"name": arm.prompt_name, "hash": content_hash([*made, repr((style.stop, style.cap, style.followup))])}
-    return document | ({"collection": style.data_hash} if isinstance(style, Fingerprinted) else {})
+    document |= {"collection": style.data_hash} if isinstance(style, Fingerprinted) else {}
+    return document | ({"format": str(style.form)} if isinstance(style, Formats) and style.form is not None else {})
 
 
 def again(header: Mapping[str, Any], kind: str = "eval") -> dict[str, Any]:

@@ -33,7 +33,7 @@ from thence.core.problem import Problem
 from thence.core.protocols import Generator, PromptStyle, Scorer, Task
 from thence.core.run import Stopper
 from thence.core.search import Strategy
-from thence.core.solve import check_one_call
+from thence.core.solve import check_no_form, check_one_call
 from thence.core.tree import Tree
 from thence.evals.statistics.intervals import t_interval
 from thence.evals.statistics.metrics import Interval, Paired, paired
@@ -298,6 +298,7 @@ async def score_paths(
     written in the model's vocabulary."""
     assert isinstance(generator, Scorer)
     check_one_call(style, "stored paths")
+    check_no_form(style, "stored paths")
     book = Spent()
     asked = [
         (p.id, style.context(p), opening + texts[p.id].strip())

@@ -15,7 +15,7 @@ from thence.core.completion import Finish, Origin
 from thence.core.problem import Problem
 from thence.core.protocols import Task
 from thence.core.search import POLICY, Result
-from thence.core.tree import Kind, Node
+from thence.core.tree import Kind, Node, formats_of
 from thence.tasks.order import by_content
 
 Record = dict[str, Any]
@@ -57,12 +57,30 @@ def make_record(task: Task, result: Result, seconds: float) -> tuple[Record, lis
         "finishes": dict(_finishes(result)),
         "draws": [[d.key, d.count, d.right] for d in draws(task, result.problem, samples, graded=graded)],
     }
+    replies, unparsed = formats_of(result.tree)
+    if replies:
+        record["format"] = {"replies": replies, "unparsed": dict(unparsed)}
     pooled = {n.role for n in result.tree if n.role.startswith(POOL)} | result.lost.keys()
     if pooled:
         record["models"] = {
             role.removeprefix(POOL): _model_record(task, result, role, graded) for role in sorted(pooled)
         }
     return record, tree
+
+
+def all_draws(record: Record) -> list[Draws]:
+    """The samples of a finished problem by answer: of a pool those of all its models together, which are draws of no
+    one law, but the votes that were cast."""
+    told = record.get("models")
+    if not told:
+        return [Draws(*d) for d in record["draws"]]
+    counts: Counter[str | None] = Counter()
+    right: Counter[str | None] = Counter()
+    for model in told.values():
+        for key, count, hits in model["draws"]:
+            counts[key] += count
+            right[key] += hits
+    return [Draws(key, n, right[key]) for key, n in counts.items()]
 
 
 def _model_record(task: Task, result: Result, role: str, graded: bool) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from thence.core.answers import Verdict
 from thence.core.budget import Charged, Spent, add
 
-from .records import Draws, Record
+from .records import Draws, Record, all_draws
 
 UNKNOWN = "accuracy is unknown: these questions have no reference answers"
 
@@ -30,6 +30,23 @@ class ModelShare:
     lost: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FormatShare:
+    """Replies that were asked for in a format, and why how many of them are not in it: those have no answer."""
+
+    replies: int
+    unparsed: Mapping[str, int]
+
+    @property
+    def rate(self) -> float:
+        """The share that is not in the format."""
+        return sum(self.unparsed.values()) / self.replies
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {"replies": self.replies, "unparsed": dict(self.unparsed), "rate": self.rate}
+
+
 @dataclass(slots=True)
 class Report:
     """The result of one evaluation; ``document()`` is what ``thence eval --json`` prints.
@@ -38,7 +55,8 @@ class Report:
     references. ``pass_at`` and ``maj_at`` are means over problems for k = 1, 2, 4, … up to the smallest number of
     whole-solution samples that any problem has (``metrics.usual_ks``). ``seconds`` is wall time over all sessions,
     ``charged`` and ``spent`` are sums over problems, None where a count is unknown. ``agreement`` is the mean share of
-    the most frequent answer. ``models`` are those of a pool.
+    the most frequent answer. ``models`` are those of a pool. ``format`` counts replies, where a format was asked for;
+    ``unparsed`` counts problems.
     """
 
     task: str
@@ -73,6 +91,7 @@ class Report:
     statement: str = ""
     run: str | None = None
     models: list[ModelShare] = field(default_factory=list)
+    format: FormatShare | None = None
     records: list[Record] = field(default_factory=list, repr=False)
 
     def document(self) -> dict[str, Any]:
@@ -86,6 +105,8 @@ class Report:
                 value = asdict(value)
             elif f.name in ("pass_at", "maj_at"):
                 value = {str(k): v for k, v in value.items()}
+            elif isinstance(value, FormatShare):
+                value = value.document()
             elif f.name == "models":
                 value = [asdict(each) for each in value]
             elif f.name == "interval" and value is not None:
@@ -123,6 +144,7 @@ def summarise(report: Report, records: Sequence[Record], failures: Mapping[str, 
     report.median_confidence = median(confidences) if confidences else None
     report.agreement = agreement(records)
     report.models = model_shares(records)
+    report.format = format_share(r["format"] for r in records if "format" in r)
     if counted:
         _accuracy(report, counted)
     elif records and not report.ungradable:
@@ -130,6 +152,15 @@ def summarise(report: Report, records: Sequence[Record], failures: Mapping[str, 
         report.unparsed = sum(r["answer"] is None and not r["truncated"] for r in records)
         report.truncated = sum(r["answer"] is None and bool(r["truncated"]) for r in records)
     return report
+
+
+def format_share(told: Iterable[Mapping[str, Any]]) -> FormatShare | None:
+    """Replies and what is wrong with them over all problems; None where no format was asked for."""
+    replies, unparsed = 0, Counter[str]()
+    for each in told:
+        replies += each["replies"]
+        unparsed.update(each["unparsed"])
+    return FormatShare(replies, dict(unparsed.most_common())) if replies else None
 
 
 def model_shares(records: Sequence[Record]) -> list[ModelShare]:
@@ -185,12 +216,14 @@ def column_means(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def agreement(records: Sequence[Record]) -> float | None:
-    """Mean over problems of the share of the most frequent answer among all samples; None with one sample each."""
+    """Mean over problems of the share of the most frequent answer among all samples, of a pool those of all its models;
+    None with one sample each."""
     shares = []
     for r in records:
-        total = sum(count for _, count, _ in r["draws"])
+        drawn = all_draws(r)
+        total = sum(d.count for d in drawn)
         if total > 1:
-            shares.append(max((count for key, count, _ in r["draws"] if key is not None), default=0) / total)
+            shares.append(max((d.count for d in drawn if d.key is not None), default=0) / total)
     return sum(shares) / len(shares) if shares else None
 
 

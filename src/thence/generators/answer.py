@@ -15,7 +15,7 @@ from .server import JSON
 Outcome = Completion | Failure
 ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", None})
 CAPPED = frozenset({"length", "max_tokens"})
-THOUGHT_SLACK = 32  # tokens: tags, and the words with which a server may end a thought that is too long
+LENGTH = "context length (?:is|of)|max_model_len="  # what stands before a context length
 
 
 def on_cpu(metrics: str) -> bool:
@@ -35,11 +35,15 @@ def count(value: object) -> int | None:
 
 def room_left(said: str) -> int | None:
     """Tokens left for a completion, read from a server's refusal of a request that is too long."""
-    whole = re.search(r"(?:context length (?:is|of)|max_model_len=)\D{0,3}(\d+)", said)
+    whole = re.search(rf"(?:{LENGTH})\D{{0,3}}(\d+)", said)
     used = re.search(r"(\d+) (?:tokens )?(?:in the (?:messages|prompt|input)|(?:input|prompt) tokens)", said)
-    if whole is None:
-        return None
-    return int(whole[1]) - (int(used[1]) if used else 0)
+    return None if whole is None else int(whole[1]) - (int(used[1]) if used else 0)
+
+
+def context_told(said: str) -> int | None:
+    """The context length that a server's refusal names; llama.cpp says so of prompts only."""
+    found = re.search(rf"(?:{LENGTH}|context size)\D{{0,5}}(\d+)", said)
+    return int(found[1]) if found else None
 
 
 def thought_tokens(completion: Completion, told: JSON) -> int:
@@ -49,13 +53,7 @@ def thought_tokens(completion: Completion, told: JSON) -> int:
         return 0
     details = told.get("completion_tokens_details")
     exact = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-    if completion.ends is not None:
-        first, last = completion.tokens_of(0, completion.reply_at)
-        exact = last - first
-    if exact:
-        return exact
-    shortest = len(completion.reply.encode("utf-8", "replace")) + 1  # a token is a byte at least; one ends the text
-    return max(0, (completion.generated or 0) - shortest)
+    return exact if exact and completion.ends is None else completion.least_thought
 
 
 def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: int | None) -> list[int | None]:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from thence.core.budget import Spent
 from thence.core.completion import (
+    NO_THOUGHT,
+    THINK_CLOSE,
     THINK_OPEN,
+    THOUGHT_END,
     Ability,
     Completion,
     Context,
@@ -24,10 +28,13 @@ from thence.core.completion import (
     Finish,
     Request,
     Sampling,
+    Think,
     TokenLogprobs,
 )
 from thence.core.errors import ModelError, UsageError
 from thence.core.problem import Message
+
+from .thinking import FORCED, Forcing, closed_in_time
 
 if TYPE_CHECKING:
     from thence.engine.engine import Engine
@@ -69,7 +76,8 @@ class LocalGenerator:
         self._context = checkpoint.shape.context
         self._facts = dict(facts)
         self._defaults = default_sampling(checkpoint.generation)
-        self._rendered: OrderedDict[tuple[Message, ...], Rendered] = OrderedDict()
+        self._rendered: OrderedDict[tuple[tuple[Message, ...], bool | None], Rendered] = OrderedDict()
+        self._thinks: Literal["", "template", "forced"] | None = None  # how it is told to think; None: not looked
         self._latest: tuple[Context, tuple[Rendered, tuple[int, ...]]] | None = None
         self._pieces: dict[str, tuple[int, ...]] = {}
         self._heads: dict[str, Head] = {}
@@ -113,10 +121,49 @@ class LocalGenerator:
         """The text of completion ids, without the end token."""
         return self.engine.text.decode(self._without_end(ids))
 
+    async def learn_thinking(self, think: Think, limit: int | None = None) -> bool:
+        """By the chat template's own switch if it has one, else by opened and closed thoughts if it speaks of them.
+        Thoughts are limited by closing them; UsageError for a model whose template knows no thought."""
+        if not self._way():
+            raise UsageError(
+                f"--think: {Path(self._name).name} has no thinking and no switch for it (its chat template speaks of "
+                "none); use a model that thinks, or leave --think out"
+            )
+        return limit is not None
+
+    def _way(self) -> Literal["", "template", "forced"]:
+        """How this checkpoint is told to think: its template's own switch shows in what it makes of a chat."""
+        if self._thinks is None:
+            template = str(getattr(self._tokenizer, "chat_template", None) or "")
+            probe = (Message("user", "?"),)
+            if template and self._templated(probe, True) != self._templated(probe, False):
+                self._thinks = "template"
+            else:
+                self._thinks = "forced" if THINK_OPEN in template or THINK_CLOSE in template else ""
+        return self._thinks
+
     async def run(
         self, requests: Sequence[Request], book: Spent
     ) -> AsyncGenerator[tuple[int, Completion | Failure], None]:
         """Yield (index, outcome) in order of arrival; closing cancels the rest, whose cost ``book`` still gets."""
+        run = self._run(requests, book)
+        if any(r.sampling.thought_limit is not None for r in requests):
+            end = self._tokenise(THOUGHT_END)
+            run = closed_in_time(requests, book, Forcing(self._run, end, self._opened, self._waste))
+        async with aclosing(run) as outcomes:
+            async for each in outcomes:
+                yield each
+
+    def _opened(self, context: Context) -> bool:
+        return self._render(context)[0].opened
+
+    def _waste(self, tokens: int | None, book: Spent) -> None:
+        book.wasted = (book.wasted or 0) + (tokens or 0)
+        self.engine.waste(tokens or 0)
+
+    async def _run(
+        self, requests: Sequence[Request], book: Spent
+    ) -> AsyncGenerator[tuple[int, Completion | Failure], None]:
         from thence.engine.jobs import Job
 
         loop = asyncio.get_running_loop()
@@ -168,7 +215,8 @@ class LocalGenerator:
 
     def describe(self) -> Mapping[str, object]:
         """Facts for a run file's header."""
-        return {"generator": "local", "model": Path(self._name).name, **self._facts}
+        way = {"thinking": {"off": self._thinks, "limit": FORCED}} if self._thinks else {}
+        return {"generator": "local", "model": Path(self._name).name, **self._facts, **way}
 
     def waste(self, tokens: int) -> None:
         """Count finished tokens that nobody consumed, so that the engine's counters equal the books."""
@@ -176,8 +224,9 @@ class LocalGenerator:
 
     def release(self, messages: tuple[Message, ...]) -> None:
         """Let the engine drop its caches of the replies to this prompt when it needs room."""
-        if (rendered := self._rendered.get(messages)) is not None:
-            self.engine.release(rendered.ids)
+        for thinking in (None, True, False):
+            if (rendered := self._rendered.get((messages, thinking))) is not None:
+                self.engine.release(rendered.ids)
 
     async def close(self) -> None:
         """Stop the engine; a second call does nothing."""
@@ -257,9 +306,10 @@ class LocalGenerator:
     def _render(self, context: Context) -> tuple[Rendered, tuple[int, ...]]:
         if self._latest is not None and self._latest[0] is context:  # siblings are asked for one after another
             return self._latest[1]
-        rendered = self._rendered.get(context.messages)
+        key = (context.messages, context.thinking)
+        rendered = self._rendered.get(key)
         if rendered is None:
-            rendered = self._rendered[context.messages] = self._render_messages(context.messages)
+            rendered = self._rendered[key] = self._render_messages(*key)
             if len(self._rendered) > RENDERED:
                 self._rendered.popitem(last=False)
         reply: tuple[int, ...] = ()
@@ -268,11 +318,23 @@ class LocalGenerator:
         self._latest = (context, (rendered, reply))
         return rendered, reply
 
-    def _render_messages(self, messages: tuple[Message, ...]) -> Rendered:
+    def _templated(self, messages: tuple[Message, ...], thinking: bool | None = None) -> str:
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        told = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}  # names differ
+        text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **told)
+        return str(text)
+
+    def _render_messages(self, messages: tuple[Message, ...], thinking: bool | None = None) -> Rendered:
         template = getattr(self._tokenizer, "chat_template", None)
         if template:
-            turns = [{"role": m.role, "content": m.content} for m in messages]
-            text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            way = self._way() if thinking is not None else ""
+            text = self._templated(messages, thinking if way == "template" else None)
+            if way == "forced":
+                opened = text.rstrip().endswith(THINK_OPEN)
+                if thinking:
+                    text += "" if opened else f"{THINK_OPEN}\n"
+                else:
+                    text += f"{THOUGHT_END}\n" if opened else NO_THOUGHT
         else:
             text = plain_text(messages)
         ids, _ = self._encode(text, special=not template)

@@ -14,11 +14,13 @@ all of it and ``reused`` is None.
 A begun reply is continued token by token on vLLM (the tokens that were sampled, not the text tokenized again), on other
 servers as a begun turn of the assistant where they can, and as plain text on the completions endpoint.
 
+``Sampling.schema`` is sent as ``response_format``; whether a server heeds it is found out by one call.
+
 A thought is closed after ``Sampling.thought_limit`` tokens by the server's own switch where it has one. Only vLLM
 (0.32) is known here and asked (``thinking_token_budget``; it refuses it unless it was started with
 ``--reasoning-parser`` or ``--reasoning-config``); the field of another server is stated (``thought_field``,
 ``thinking_budget_tokens`` for llama.cpp). A server that takes the field and ignores it is found out by its first
-thought that is longer.
+thought that is longer. How thinking is turned on and off is in thinking.py.
 
 A completion that ended at "stop" is a natural end unless the server says which stop string it met, or stop
 strings were given and it does not say: then it counts as stopped, and as ended if it is empty.
@@ -26,6 +28,7 @@ strings were given and it does not say: then it counts as stopped, and as ended 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -42,14 +45,19 @@ from thence.core.completion import (
     Failure,
     Request,
     Sampling,
+    Think,
+    too_long,
 )
 from thence.core.errors import ModelError, ServerError, UsageError
+from thence.core.forms import SCHEMA, begins_in_schema
 from thence.core.problem import Message
 from thence.core.seeds import digest
 
-from .answer import THOUGHT_SLACK, Outcome, count, on_cpu, read_choice, reconcile, room_left, thought_tokens
+from .answer import Outcome, count, on_cpu, read_choice, reconcile, room_left, thought_tokens
 from .arrivals import arrivals
 from .server import JSON, CallRejected, Patience, Server, find_key
+from .thinking import FORCED, PROBE_TOKENS, PROBED, Asked, Forcing, Seen, Ways, closed_in_time, learn, merged
+from .thinking import nested as field_of
 
 Endpoint = Literal["chat", "completions"]
 Renderer = Callable[[Context], str]
@@ -65,6 +73,7 @@ SEEDS = 2**31  # the range that every server takes
 MAX_N = 128
 PROMPTS_KEPT = 4096
 THOUGHT_FIELD = "thinking_token_budget"  # vLLM's
+SCHEMA_TOKENS = 256  # of the call that finds out whether decoding is guided; the schema's first words are enough
 TOP_ASKED = 3  # for the best two: vLLM counts the sampled token among those asked for, however unlikely it is
 
 
@@ -90,12 +99,17 @@ def plain(context: Context) -> str:
     return "".join(parts) + "A:" + (reply if reply[:1].isspace() or not reply else " " + reply)
 
 
+def guided_by(schema: str) -> JSON:
+    """The field in which OpenAI, vLLM, SGLang and llama.cpp take a JSON schema."""
+    return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": json.loads(schema)}}
+
+
 def begun(context: Context) -> str:
     """The text of the reply so far."""
     return "".join(s.text for s in context.reply)
 
 
-def thinking(context: Context) -> bool:
+def thinking_in(context: Context) -> bool:
     """Whether the reply so far ends in the middle of a thought."""
     reply = begun(context)
     return reply.rfind(THINK_OPEN) > reply.rfind(THINK_CLOSE)
@@ -162,7 +176,10 @@ class OpenAIGenerator:
         self._is_vllm = False
         self._connected = False
         self._tried_continue = False
-        self._prompts: dict[tuple[Message, ...], tuple[int, ...]] = {}
+        self._tried_schema = False
+        self.schema_said = ""  # why decoding is not guided by a schema, once that was tried
+        self._prompts: dict[tuple[tuple[Message, ...], bool | None], tuple[int, ...]] = {}
+        self._ways = Ways()  # how the model is told to think
         self._pending = 0
         self.calls = 0
         self.spent = Spent()
@@ -217,6 +234,7 @@ class OpenAIGenerator:
             "seeds": "not sent" if self._seeds is False else "sent",
             "continues": "tokens" if self._is_vllm and self._endpoint == "chat" else CONTINUES[self._endpoint],
             "extra_body": sorted(self._extra_body),
+            **self._ways.describe(),
             "exact": False,
         }
 
@@ -228,7 +246,8 @@ class OpenAIGenerator:
         """Learn what the server says of itself, and try out those ``needs`` that it does not speak of.
 
         Costs one listing of its models, once; two tiny calls if continuing is needed and nobody has said whether
-        the server can; and one if a vLLM server is to close thoughts. Never fails because a listing is not there.
+        the server can; one if decoding is to be guided; and one if a vLLM server is to close thoughts. Never fails
+        because a listing is not there.
         """
         async with self._server.here().lock:
             if not self._connected:
@@ -238,12 +257,57 @@ class OpenAIGenerator:
                 self._tried_continue = True
                 if await self._continues(Spent() if book is None else book):
                     self._abilities |= {Ability.CONTINUE}
+            if Ability.JSON_SCHEMA in needs - self._abilities and not self._stated and not self._tried_schema:
+                self._tried_schema = True
+                if await self._guides(Spent() if book is None else book):
+                    self._abilities |= {Ability.JSON_SCHEMA}
             if Ability.THOUGHT_LIMIT in needs - self._abilities and not self._stated and not self._tried_thought:
                 self._tried_thought = True
                 if self._is_vllm and await self._limits_thought(Spent() if book is None else book):
                     self._abilities |= {Ability.THOUGHT_LIMIT}
 
+    async def learn_thinking(self, think: Think, limit: int | None = None) -> bool:
+        """Find out how this model is told whether to think: two tiny calls and at most a dozen of 256 tokens, once."""
+        needs = {Ability.CONTINUE} | ({Ability.THOUGHT_LIMIT} if limit is not None else set())
+        await self.connect(frozenset(needs))
+        known = self._thought_field if Ability.THOUGHT_LIMIT in self._abilities else ""
+        known = known or ("reasoning.max_tokens" if "openrouter.ai" in self._server.shown else "")
+        server = Asked(self._name, self._server.shown, self._seen, Ability.CONTINUE in self._abilities, known)
+        async with self._server.here().lock:
+            self._ways = await learn(server, self._ways, think, limit)
+        return limit is not None and self._ways.limit == FORCED
+
+    async def _seen(self, ways: Ways, thinking: bool | None, limit: int | None) -> Seen | None:
+        """The thought before the answer to a small question, asked for in one of the ways; None if that is refused."""
+        context = Context((Message("user", PROBED),), thinking=thinking)
+        sampling = Sampling(temperature=1.0, max_tokens=PROBE_TOKENS, thought_limit=limit)
+        before, self._ways, book = self._ways, ways, Spent()
+        try:
+            context = ways.applied(context)
+            data = await self._ask(context, sampling, 0, 1, book)
+        except CallRejected as rejected:
+            if 400 <= rejected.status < 500 and rejected.alone:
+                return None
+            raise ServerError(rejected.message) from None
+        finally:
+            self._ways = before
+        self._bill(data.get("usage"), book)
+        outcomes = self._read(data, replace(sampling, thought_limit=None), thinking_in(context))
+        return Seen.of(outcomes[0]) if outcomes else None
+
     async def run(self, requests: Sequence[Request], book: Spent) -> AsyncGenerator[tuple[int, Outcome], None]:
+        """As ``_run``; thoughts that the server does not limit by itself are closed after their limit."""
+        run = self._run(requests, book)
+        if self._ways.limit == FORCED and any(r.sampling.thought_limit is not None for r in requests):
+            run = closed_in_time(requests, book, Forcing(self._run, None, thinking_in, self._waste))
+        async with aclosing(run) as outcomes:
+            async for each in outcomes:
+                yield each
+
+    def _waste(self, tokens: int | None, book: Spent) -> None:
+        self._note(book, Spent(wasted=tokens))
+
+    async def _run(self, requests: Sequence[Request], book: Spent) -> AsyncGenerator[tuple[int, Outcome], None]:
         """Yield (index, outcome) in order of arrival; closing closes the HTTP requests that still run.
 
         Raises ServerError or ModelError for what is true of every call (a wrong key, a model that is not
@@ -251,6 +315,7 @@ class OpenAIGenerator:
         """
         if any(r.sampling.first_rank is not None for r in requests):
             raise ModelError("the openai generator cannot branch on the first token; use a local model")
+        requests = [replace(r, context=self._ways.applied(r.context)) for r in requests]
         chunks = self._chunks(list(enumerate(requests)))
         left = len(chunks)
         self._pending += left
@@ -296,7 +361,9 @@ class OpenAIGenerator:
             made |= {i: failure for i, _ in draws}
             return [i for i, _ in draws]
         self._bill(data.get("usage"), book)
-        outcomes = self._read(data, sampling, thinking(context))[: len(draws)]
+        promised = context.thinking is None  # a run that is told to think is told what was ignored (core.think)
+        asked = sampling if promised else replace(sampling, thought_limit=None)
+        outcomes = self._read(data, asked, thinking_in(context))[: len(draws)]
         if not outcomes:
             text = f"{self._server.shown} returned an answer without choices; see thence doctor"
             outcomes = [Failure("bad_answer", text)] * len(draws)
@@ -333,7 +400,7 @@ class OpenAIGenerator:
                     raise
             else:
                 if not context.reply:
-                    self._remember(context.messages, data.get("prompt_token_ids"))
+                    self._remember(context, data.get("prompt_token_ids"))
                 return data
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -344,12 +411,13 @@ class OpenAIGenerator:
         """
         if not self._is_vllm or self._endpoint != "chat":
             return None
-        if context.messages not in self._prompts:
+        if (context.messages, context.thinking) not in self._prompts:
             turns = [{"role": m.role, "content": m.content} for m in context.messages]
-            extra = {k: v for k, v in self._extra_body.items() if k.startswith("chat_template")}
+            extra = self._ways.fields(self._extra_body, context)
+            extra = {k: v for k, v in extra.items() if k.startswith("chat_template")}
             told = await self._tokenize({"messages": turns, "add_generation_prompt": True, **extra})
-            self._remember(context.messages, told)
-        ids = self._prompts.get(context.messages)
+            self._remember(context, told)
+        ids = self._prompts.get((context.messages, context.thinking))
         if ids is None:
             return None
         whole = list(ids)
@@ -370,10 +438,10 @@ class OpenAIGenerator:
             return None
         return data.get("tokens")
 
-    def _remember(self, messages: tuple[Message, ...], ids: object) -> None:
+    def _remember(self, context: Context, ids: object) -> None:
         """Keep the tokens of a chat for continuing it; the oldest go first."""
         if isinstance(ids, list) and all(isinstance(i, int) for i in ids):
-            self._prompts[messages] = tuple(ids)
+            self._prompts[context.messages, context.thinking] = tuple(ids)
             if len(self._prompts) > PROMPTS_KEPT:
                 del self._prompts[next(iter(self._prompts))]
 
@@ -397,9 +465,11 @@ class OpenAIGenerator:
             body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
         elif sampling.top_k:
             body["top_k"] = sampling.top_k
-        extra = self._extra_body
+        extra = self._ways.fields(self._extra_body, context)
+        if sampling.schema is not None:
+            body["response_format"] = guided_by(sampling.schema)
         if sampling.thought_limit is not None:
-            extra = extra | {self._thought_field: sampling.thought_limit}
+            extra = merged(extra, field_of(self._ways.limit or self._thought_field, sampling.thought_limit))
         wanted = sampling.top2 or sampling.logprobs
         if self._endpoint == "completions" or ids is not None:
             body["prompt"] = self._renderer(context) if ids is None else ids
@@ -436,6 +506,9 @@ class OpenAIGenerator:
             counts = [o.generated for o in done]
         counted = iter([replace(o, generated=c) for o, c in zip(done, counts, strict=True)])
         final = [next(counted) if isinstance(o, Completion) else o for o in outcomes]
+        details = told.get("completion_tokens_details")
+        if len(final) == 1 and isinstance(final[0], Completion) and isinstance(details, dict):
+            final = [replace(final[0], thought_tokens=count(details.get("reasoning_tokens")))]
         for o in final:
             if isinstance(o, Completion) and o.text:
                 self._check_logprobs(o, sampling)
@@ -453,7 +526,7 @@ class OpenAIGenerator:
 
     def _check_thought(self, completion: Completion, sampling: Sampling, told: JSON) -> None:
         limit, length = sampling.thought_limit, thought_tokens(completion, told)
-        if limit is not None and length > 1.1 * limit + THOUGHT_SLACK:
+        if limit is not None and too_long(length, limit):
             raise ModelError(
                 f"{self._server.shown} was told to close a thought after {limit} tokens ({self._thought_field}) and "
                 f"let one go on for {length} or more: it ignores the field; leave out server=true, and thence closes it"
@@ -509,6 +582,25 @@ class OpenAIGenerator:
             usage = data.get("usage")
             sizes.append(count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None)
         return sizes[0] is not None and sizes[1] is not None and sizes[1] < sizes[0]
+
+    async def _guides(self, book: Spent) -> bool:
+        """Whether the server guides decoding by a JSON schema: asked for something else, it replies in JSON.
+
+        A server that refuses the schema, ignores it, or thinks past the cap of this call does not.
+        """
+        context = Context((Message("user", "Count from one to three in words."),))
+        sampling = Sampling(temperature=0.0, max_tokens=SCHEMA_TOKENS, schema=SCHEMA)
+        path, body = self._body(context, sampling, 0, 1)
+        try:
+            data = await self._post(path, body, book)
+        except CallRejected as rejected:
+            self.schema_said = f"refuses a JSON schema ({rejected.status or rejected.kind}: {rejected.said})"
+            return False
+        self._bill(data.get("usage"), book)
+        outcomes = self._read(data, sampling, False)
+        heeded = any(isinstance(o, Completion) and begins_in_schema(o.reply) for o in outcomes)
+        self.schema_said = "" if heeded else "takes a JSON schema and does not keep to it"
+        return heeded
 
     async def _limits_thought(self, book: Spent) -> bool:
         """Whether a vLLM server takes a limit of thoughts; it refuses it where it does not know what a thought is."""

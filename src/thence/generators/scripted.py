@@ -24,11 +24,13 @@ import math
 import random
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from thence.core.budget import PrefixSet, Spent
 from thence.core.completion import (
+    THOUGHT_END,
     Ability,
     Completion,
     Context,
@@ -36,6 +38,7 @@ from thence.core.completion import (
     Finish,
     Request,
     Sampling,
+    Think,
     TokenLogprobs,
 )
 from thence.core.errors import UsageError
@@ -43,6 +46,7 @@ from thence.core.problem import Message
 from thence.core.seeds import digest
 
 from .arrivals import arrivals
+from .thinking import Forcing, closed_in_time
 
 EOS = ""  # the piece that ends a text
 IMPOSSIBLE = -100.0  # stands for the log of zero, which JSON cannot write
@@ -63,6 +67,7 @@ class Cue:
     sampling: Sampling
     draw: int | None
     problem: str
+    thinking: bool | None = None  # whether it was told to think
 
     @property
     def question(self) -> str:
@@ -98,7 +103,8 @@ class ScriptedGenerator:
     turn contains it. ``template`` makes a text of an answer. ``fail`` may turn a request into a failure.
     ``pace`` is event-loop turns per token, ``wait`` gives turns before the first one, ``seconds`` is real
     time per token. ``requests`` lists all that was asked, ``peak`` is the largest number of requests at
-    once, ``spent`` the machine's own count: the sum of the books that were handed in.
+    once, ``spent`` the machine's own count: the sum of the books that were handed in. ``thinks``: it can be told
+    whether to think (the rule then decides what comes of it), and its thoughts are closed after a limit.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class ScriptedGenerator:
         pace: int = 1,
         wait: Callable[[Cue], int] | None = None,
         seconds: float = 0.0,
+        thinks: bool = False,
     ) -> None:
         if sum(given is not None for given in (write, answers, texts)) != 1:
             raise UsageError("a scripted generator needs exactly one of write, answers and texts")
@@ -135,6 +142,7 @@ class ScriptedGenerator:
         self._capacity = capacity
         self._max_context = max_context
         self._pace, self._wait, self._seconds = pace, wait, seconds
+        self._thinks = thinks
         self._pieces: dict[int, str] = {_token(EOS): EOS}
         for text, _ in (choice for choices in self._texts.values() for choice in choices):
             self._encode(text)  # its tokens can be decoded before they are first drawn
@@ -181,6 +189,8 @@ class ScriptedGenerator:
         ids: list[int] = []
         for message in context.messages:
             ids += self._encode(f"<{message.role}> {message.content} ")
+        if context.thinking is not None:
+            ids += self._encode("<thinking>" if context.thinking else "<no-thinking>")
         ids += self._encode("<assistant>")
         for segment in context.reply:
             ids += self._encode(segment.text) if segment.ids is None else segment.ids
@@ -197,6 +207,27 @@ class ScriptedGenerator:
         self, requests: Sequence[Request], book: Spent
     ) -> AsyncGenerator[tuple[int, Completion | Failure], None]:
         """Yield (index, outcome) in order of arrival; closing cancels what runs and counts it as wasted."""
+        run = self._run(requests, book)
+        if any(r.sampling.thought_limit is not None for r in requests):
+            end = tuple(self._encode(THOUGHT_END))
+            run = closed_in_time(requests, book, Forcing(self._run, end, lambda context: False, self._waste))
+        async with aclosing(run) as outcomes:
+            async for each in outcomes:
+                yield each
+
+    async def learn_thinking(self, think: Think, limit: int | None = None) -> bool:
+        """Nothing is to be found out; UsageError unless it ``thinks``."""
+        if not self._thinks:
+            raise UsageError(f"--think: the scripted model {self._name} has no thinking; make it with thinks=True")
+        return limit is not None
+
+    def _waste(self, tokens: int | None, book: Spent) -> None:
+        for each in (book, self.spent):
+            each += Spent(wasted=tokens)
+
+    async def _run(
+        self, requests: Sequence[Request], book: Spent
+    ) -> AsyncGenerator[tuple[int, Completion | Failure], None]:
         self.requests += requests
         work = [_Work() for _ in requests]
         self._pending += len(requests)
@@ -256,7 +287,8 @@ class ScriptedGenerator:
         context, sampling = request.context, request.sampling
         reply = "".join(s.text for s in context.reply)
         rank = sampling.first_rank
-        return Cue(context.messages, reply, request.seed, rank, sampling, request.draw, request.problem)
+        who = (request.draw, request.problem, context.thinking)
+        return Cue(context.messages, reply, request.seed, rank, sampling, *who)
 
     async def _one(self, index: int, request: Request, book: Spent, work: _Work) -> tuple[int, Completion | Failure]:
         try:

@@ -26,7 +26,7 @@ import inspect
 import random
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any, Literal, Protocol
@@ -34,8 +34,9 @@ from typing import Any, Literal, Protocol
 from thence.core.clean import one_line
 from thence.core.completion import Ability, Context
 from thence.core.errors import UsageError, check_counts
+from thence.core.forms import Form
 from thence.core.problem import Message, Problem
-from thence.core.protocols import AsksFirst, Followup, PromptStyle
+from thence.core.protocols import AsksFirst, Followup, Formats, PromptStyle
 from thence.core.seeds import derive, digest
 
 from .styles import choices
@@ -361,6 +362,22 @@ class Retrieve:
         """The inner style's second call."""
         return self.style.followup
 
+    @property
+    def form(self) -> Form | None:
+        """The inner style's format, in which solved problems are shown, too."""
+        return self.style.form if isinstance(self.style, Formats) else None
+
+    @property
+    def wishes(self) -> frozenset[Ability]:
+        """What decides the inner style's format."""
+        return self.style.wishes if isinstance(self.style, Formats) else frozenset()
+
+    def decided(self, abilities: frozenset[Ability]) -> Retrieve:
+        """With the inner style's format decided."""
+        if not isinstance(self.style, Formats):
+            return self
+        return replace(self, style=self.style.decided(abilities))
+
     def found(self, problem: Problem) -> Retrieved:
         """What is shown for a problem: the same in every run and for every strategy."""
         if self.control == "random":
@@ -370,11 +387,18 @@ class Retrieve:
     def context(self, problem: Problem) -> Context:
         """What was found, then the inner style's prompt."""
         inner = self.style.context(problem)
-        return Context(_before(inner.messages, self.found(problem).hits[::-1]), inner.reply)
+        return Context(_before(inner.messages, self._shown(problem)), inner.reply)
+
+    def _shown(self, problem: Problem) -> list[Hit]:
+        """What was found, the best last; solutions in the format that is asked for."""
+        hits, form = list(self.found(problem).hits[::-1]), self.form
+        if form is None:
+            return hits
+        return [replace(h, passage=replace(h.passage, solution=form.write(h.passage.solution))) for h in hits]
 
     def variants(self, problem: Problem, m: int) -> list[tuple[Message, ...]]:
         """At most ``m`` prompts with what was found in different orders, the style's own first."""
-        inner, hits = self.style.context(problem), self.found(problem).hits[::-1]
+        inner, hits = self.style.context(problem), self._shown(problem)
         return [_before(inner.messages, order) for order in choices(hits, len(hits), m)]
 
     def notes(self, problem: Problem) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thence.core.completion import THINK_CLOSE, Ability
+from thence.core.completion import THINK_CLOSE, THOUGHT_END, Ability
 from thence.core.errors import UsageError, check_counts
 from thence.core.search import POLICY, Result, Search
 from thence.core.tree import Kind, Node
@@ -70,6 +70,8 @@ class BudgetForcing:
         """Think, think again, answer."""
         if self.server:
             return await self._handed_over(search)
+        if search.sampling.thought_limit is not None:
+            raise UsageError("budget-forcing limits thoughts by itself; write its limit=N or --think N, not both")
         left = self.limit
         ends: list[Node] = []
         for _ in range(self.waits + 1):
@@ -105,7 +107,7 @@ class BudgetForcing:
 
     async def _answered(self, search: Search, node: Node) -> list[Node]:
         """The reply after a thought that ended, or the answer that is asked for after one that was cut."""
-        text = f"\n{THINK_CLOSE}\n" if search.tree.thinking(node) else ""
+        text = THOUGHT_END if search.tree.thinking(node) else ""
         sampling = search.sampling
         if node.truncated:
             text += self.end

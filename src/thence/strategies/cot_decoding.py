@@ -20,7 +20,7 @@ from typing import Literal
 from thence.core.completion import Ability, Sampling
 from thence.core.errors import CallFailed, check_counts
 from thence.core.search import Result, Search
-from thence.core.tree import Found, Node
+from thence.core.tree import Found, Node, Tree
 from thence.core.votes import elect, pick
 
 
@@ -55,7 +55,7 @@ class CoTDecoding:
             paths.setdefault(node.text, (rank, node))
         sure: dict[int, float] = {}
         for _, node in paths.values():
-            gap = delta(search, await search.answer(node))
+            gap = delta(search.tree, await search.answer(node))
             if gap is not None:
                 sure[node.index] = gap
         kept = [n for _, n in paths.values() if n.index in sure]
@@ -81,9 +81,9 @@ async def branch(search: Search, branches: Sequence[Sampling]) -> list[Node]:
     return paths
 
 
-def delta(search: Search, found: Found | None) -> float | None:
+def delta(tree: Tree, found: Found | None) -> float | None:
     """Mean gap between the two best probabilities over the tokens of an answer; None for an answer without tokens."""
-    span = search.tree.answer_span(found) if found is not None else None
+    span = tree.answer_span(found) if found is not None else None
     if span is None:
         return None
     gaps = [math.exp(best) - math.exp(second) for best, second in (span[0].top2 or ())[span[1]]]
@@ -92,7 +92,11 @@ def delta(search: Search, found: Found | None) -> float | None:
 
 def branch_line(rank: int, node: Node, sure: float | None) -> str:
     """One line about a branch: first token, Delta, answer."""
-    first_end = node.completion.ends[0] if node.completion.ends else 0
     answer = node.found.value if node.found is not None else "no answer"
     shown = "-" if sure is None else f"{sure:.3f}"
-    return f"branch {rank}: first token {node.text[:first_end]!r}, delta {shown}, answer {answer}"
+    return f"branch {rank}: first token {first_token(node)!r}, delta {shown}, answer {answer}"
+
+
+def first_token(node: Node) -> str:
+    """The text of a path's first token."""
+    return node.text[: node.completion.ends[0]] if node.completion.ends else ""

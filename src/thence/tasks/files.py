@@ -32,12 +32,12 @@ class Row:
     fields: dict[str, Any]
 
 
-def read_rows(path: str | Path, what: str) -> list[Row]:
-    """All rows of a file; ``what`` begins the text of errors (the task's name)."""
+def read_rows(path: str | Path, what: str, most: int | None = None) -> list[Row]:
+    """All rows of a file of at most ``most`` bytes; ``what`` begins the text of errors (the task's name)."""
     file = Path(path).expanduser()
     if file.is_dir():
         raise UsageError(f"{what}: {file} is a directory; give the path of a .jsonl, .json or .csv file")
-    text = read_text(file, what)
+    text = read_text(file, what, most)
     name = file.name.lower().removesuffix(".gz")
     if name.endswith(".csv"):
         rows = list(_csv_rows(text, f"{what}: {file}"))
@@ -50,13 +50,16 @@ def read_rows(path: str | Path, what: str) -> list[Row]:
     return rows
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """The text of a file, gzipped or not."""
+def read_text(path: str | Path, what: str, most: int | None = None) -> str:
+    """The text of a file, gzipped or not; DataError where it is unpacked longer than ``most`` bytes."""
     file = Path(path).expanduser()
     try:
         data = file.read_bytes()
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read() if most is None else packed.read(most + 1)
+        if most is not None and len(data) > most:
+            raise DataError(f"{what}: {file} has more than {most:,} bytes when unpacked; give a part of it")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"{what}: there is no file {file}; check file=…{_neighbours(file)}") from None

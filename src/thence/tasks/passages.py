@@ -79,9 +79,9 @@ def _file(path: Path, name: str, question: str | None, solution: str | None) -> 
     if size > MOST_BYTES:
         raise DataError(f"{WHAT}: {path} has {size:,} bytes, more than {MOST_BYTES:,}; divide it or give a part of it")
     if TABLE.search(path.name):
-        made = list(_rows(read_rows(path, WHAT), path, name, question, solution))
+        made = list(_rows(read_rows(path, WHAT, MOST_BYTES), path, name, question, solution))
     else:
-        text = read_text(path, WHAT)
+        text = read_text(path, WHAT, MOST_BYTES)
         if "\0" in text:
             raise DataError(f"{WHAT}: {path} is no text file: it holds null characters")
         made = [Passage(f"{name} line {line}", part) for line, part in pieces(text)]

@@ -106,11 +106,14 @@ def short(value: float | None) -> str:
 
 def arms_table(rows: Sequence[Row]) -> str:
     """Every arm with its interval and cost."""
-    heads = ("budget", "problems", "accuracy", "95 % interval", "tokens per problem", "unparsed", "truncated", "failed")
+    formats = ("not in the format",) if any(r.format is not None for r in rows) else ()
+    heads = ("arm", *formats, "budget", "problems", "accuracy", "95 % interval", "tokens per problem")
+    heads += ("unparsed", "truncated", "failed")
     body = []
     for r in rows:
         interval = "" if r.interval is None else f"{100 * r.interval[0]:.1f} to {100 * r.interval[1]:.1f} %"
         cells = (
+            *(("" if r.format is None else f"{100 * r.format.rate:.1f} %") for _ in formats),
             "none" if r.budget is None else f"{r.budget:,}",
             f"{r.n:,}",
             "unknown" if r.accuracy is None else f"{100 * r.accuracy:.1f} %",
@@ -121,7 +124,7 @@ def arms_table(rows: Sequence[Row]) -> str:
             str(r.failed),
         )
         body.append(table_row(r.arm, cells))
-    return table("Every arm: accuracy with its interval, and what it was charged.", ("arm", *heads), body)
+    return table("Every arm: accuracy with its interval, and what it was charged.", heads, body)
 
 
 def differences_table(comparison: Comparison) -> str:

@@ -18,9 +18,11 @@ from thence.core.clean import one_line
 from thence.core.errors import DataError, UsageError
 from thence.core.tree import Tree
 from thence.evals.compare import Comparison
-from thence.evals.records import Record
-from thence.evals.report import Report
+from thence.evals.pool_controls import controls
+from thence.evals.records import Record, all_draws
+from thence.evals.report import ModelShare, Report
 from thence.evals.statistics.confidence import ConfidenceReport, confidence_report, forecasts
+from thence.evals.statistics.metrics import Paired
 
 from .comparison_page import arms_table, cut, differences_table, flips, image_of, picture, table, table_row, whole
 from .stored import Section, StoredArm
@@ -106,6 +108,7 @@ def _section(number: int, section: Section, made: Comparison, shown: _Trees) -> 
             if d.flips:
                 arms = [labels.index(d.arm), labels.index(d.baseline)]
                 yield flips(d, partial(shown.link, number, arms))
+    yield from _pools(section, made)
     yield _samples(section)
     yield from _confidence(section)
     yield _there_but_not_given(number, section, shown)
@@ -129,6 +132,43 @@ def _frontier(made: Comparison) -> str:
 
     drawn = plot.points(made)
     return image_of(made, plot.picture(drawn, cut(made.task, 90))) if len(drawn) > 1 else ""
+
+
+def _pools(section: Section, made: Comparison) -> Iterator[str]:
+    """What each of a pool's models did in every arm, and what the pool has to beat."""
+    rows = [
+        table_row(f"{label}, {m.name}", _model_cells(m))
+        for label, arm in zip(section.labels, section.arms, strict=True)
+        for m in _first(arm).models
+    ]
+    if not rows:
+        return
+    heads = ["arm, model", "samples", "right", "charged: prompt", "charged: generated", "tokens per sample", "lost"]
+    yield "<h2>Models of pools</h2>" + table("Samples of every model, first seed and budget.", heads, rows)
+    found = [c for c in controls(made) if c.control is not None and c.paired is not None]
+    if found:
+        rows = [table_row(f"{c.arm} against {c.control}", _control_cells(c.paired)) for c in found if c.paired]
+        heads = ["pool against as many samples of its best model", "difference", "95 % interval", "p (exact)"]
+        yield table("Paired by problem, in points.", heads, rows)
+    else:
+        yield "<p>The control, as many samples of the best model alone, is not in these runs.</p>"
+
+
+def _model_cells(m: ModelShare) -> list[str]:
+    prompt, generated = m.charged.prompt, m.charged.generated
+    return [
+        f"{m.draws:,}",
+        f"{100 * m.right / m.draws:.1f} %" if m.draws and m.right is not None else "",
+        "unknown" if prompt is None else f"{prompt:,}",
+        "unknown" if generated is None else f"{generated:,}",
+        "" if not m.draws or generated is None else f"{generated / m.draws:,.1f}",
+        f"{m.lost:,}",
+    ]
+
+
+def _control_cells(p: Paired) -> list[str]:
+    low, high = (100 * x for x in p.interval)
+    return [f"{100 * p.difference:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{p.p:.3g}"]
 
 
 def _samples(section: Section) -> str:
@@ -206,7 +246,7 @@ def _there_but_not_given(number: int, section: Section, shown: _Trees) -> str:
 
 def _missed(record: Record) -> bool:
     wrong = record["verdict"] in (Verdict.INCORRECT, Verdict.NO_ANSWER)
-    return wrong and any(right for _, _, right in record["draws"])
+    return wrong and any(d.right for d in all_draws(record))
 
 
 def _tree_parts(sections: Sequence[Section], shown: _Trees, questions: Mapping[str, str]) -> Iterator[str]:

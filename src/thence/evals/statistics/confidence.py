@@ -1,8 +1,9 @@
 """What the confidence of a stored run is worth: the figures of ``calibration`` from its records.
 
 ``agreement`` is the share of all samples that gave the answer which was returned (samples without an answer count in
-the denominator); ``strategy`` is the strategy's own number, such as a verifier's score. Maps are fitted on one half of
-the problems and reported on the other, with the uncalibrated figures of that same half beside them.
+the denominator; of a pool the samples of all its models count, each as one); ``strategy`` is the strategy's own number,
+such as a verifier's score. Maps are fitted on one half of the problems and reported on the other, with the uncalibrated
+figures of that same half beside them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from thence.core.answers import Verdict
 from thence.core.errors import DataError, UsageError
-from thence.evals.records import Record
+from thence.evals.records import Record, all_draws
 
 from .calibration import (
     BINS,
@@ -63,7 +64,7 @@ def forecasts(records: Sequence[Record], kind: str = "agreement") -> list[Foreca
         raise DataError(f"problem {twice[0]!r} has several results; give those of one arm and one seed")
     made = []
     for r in graded:
-        samples = sum(count for _, count, _ in r["draws"])
+        samples = sum(d.count for d in all_draws(r))
         value = _agreement(r, samples) if kind == "agreement" else r["confidence"]
         if value is None:
             raise DataError(f"problem {r['problem']!r}: the strategy gave no confidence; use --by agreement")
@@ -74,7 +75,7 @@ def forecasts(records: Sequence[Record], kind: str = "agreement") -> list[Foreca
 
 
 def _agreement(record: Record, samples: int) -> float:
-    same = sum(count for key, count, _ in record["draws"] if key is not None and key == record["key"])
+    same = sum(d.count for d in all_draws(record) if d.key is not None and d.key == record["key"])
     return same / samples if samples else 0.0
 
 

@@ -31,7 +31,7 @@ from thence.core.problem import Problem
 from thence.core.protocols import Generator, PromptStyle, Scorer
 from thence.core.search import POLICY, Search, Verifier
 from thence.core.seeds import derive
-from thence.core.solve import check_one_call
+from thence.core.solve import check_no_form, check_one_call
 from thence.core.tree import Kind
 from thence.evals.statistics.metrics import Interval, holm
 
@@ -197,6 +197,7 @@ async def scored(
     A verifier that reads log-probabilities gets those of ``generator`` for the text; see ``check_text``.
     """
     check_one_call(style, "given solutions")
+    check_no_form(style, "given solutions")
     search = Search(problem, {POLICY: generator}, style, reading, generator.defaults, seed=seed)
     wholes = [Completion.of(text, Finish.EOS) for text in texts]
     if Ability.LOGPROBS in verifier.needs:
