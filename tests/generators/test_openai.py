@@ -393,6 +393,24 @@ async def test_thoughts_from_a_field_of_their_own(field: str) -> None:
     assert done.generated == 9
 
 
+async def test_after_a_closed_thought_nothing_is_one_whatever_the_server_calls_it() -> None:
+    """A reasoning parser that reads only what the model wrote takes all of it for a thought until a tag closes one."""
+
+    async def called_thought(call: Call) -> Reply:
+        message = {"content": None, "reasoning": "It is 15."}
+        usage = {"completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 4}}
+        return Reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+    async with Stub(called_thought) as stub:
+        abilities = frozenset({Ability.CONTINUE})
+        closed = await one(generator(stub, abilities=abilities), request(reply="<think>7 + 8</think>"))
+        assert (closed.thought, closed.reply, closed.thought_tokens) == ("", "It is 15.", None)
+        within = await one(generator(stub, abilities=abilities), request(reply="<think>7 + 8"))
+        assert (within.thought, within.text) == ("It is 15.", "It is 15.")
+        plain = await one(generator(stub), request())
+        assert plain.text == "<think>It is 15."
+
+
 async def test_thoughts_from_tags_and_a_cut_thought_has_no_reply() -> None:
     async def tagged(call: Call) -> Reply:
         return chat("<think>7 + 8</think>\n\nIt is 15.")

@@ -72,7 +72,7 @@ def test_every_format_of_the_mixture_round_trips(tokenizer: PreTrainedTokenizerF
 def test_mixture_shares_sum_to_one() -> None:
     for shares in (recipe.FAMILY_SHARES, recipe.FORMAT_SHARES, *recipe.LEVEL_SHARES.values()):
         assert sum(shares.values()) == pytest.approx(1)
-    assert set(recipe.FAMILY_SHARES) == set(FAMILIES)
+    assert set(recipe.FAMILY_SHARES) == {*FAMILIES, "rules"}
 
 
 REQUESTS = (AGAIN, IMPROVE, REVIEW, REVIEW_STEP)
@@ -101,7 +101,8 @@ def test_reviews_say_where_the_first_planted_error_is() -> None:
 def test_training_rows_come_from_the_training_split_only() -> None:
     rng = Random(5)
     for _ in range(500):
-        asked = [line[3:] for line in recipe.draw_example(rng).prompt.split("\n") if line.startswith("Q: ")]
+        turns = [text.partition("\nA:")[0] for text in recipe.draw_example(rng).prompt.split("Q: ")[1:]]
+        asked = [text.rpartition("\n\n")[2].split("\n")[0] for text in turns]
         questions = [text for text in asked if text not in REQUESTS]
         assert questions
         assert all(question_split(question) == "train" for question in questions)

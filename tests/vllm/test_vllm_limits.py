@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pytest
 from serving import Served, serve, skip_without_vllm
 from tiny import make
 
+from thence import methods
 from thence.core.budget import Spent
-from thence.core.completion import Completion, Context, Request, Sampling
+from thence.core.completion import THINK_CLOSE, THINK_OPEN, Completion, Context, Request, Sampling
 from thence.core.errors import ThenceError
 from thence.core.problem import Message, Problem
 from thence.core.search import POLICY, Search
 from thence.core.solve import check_needs, solve
+from thence.core.think import UNHEEDED, ready, think_fields
 from thence.generators.openai import OpenAIGenerator
 from thence.generators.scripted import ScriptedGenerator
 from thence.methods import verifier
@@ -116,3 +119,37 @@ async def test_budget_forcing_hands_its_maximum_to_the_server(limited: Served) -
         finally:
             await model.close()
         assert max(thought_lengths(limited, thoughts)) == LIMIT
+
+
+async def test_thinking_is_limited_and_turned_off_as_told(limited: Served) -> None:
+    """The model's template opens a thought whatever its flags say, so ``--think off`` has to close it instead; a random
+    model may still write the tags itself."""
+    for asked in ("off", str(LIMIT)):
+        model = OpenAIGenerator(limited.name, limited.url)
+        sampling = replace(FREE, **think_fields(asked))
+        try:
+            await ready(model, sampling)
+            result = await solve(
+                Problem("p", QUESTION),
+                generator=model,
+                strategy=methods.strategy("self-consistency(n=8)"),
+                style=Bare(),
+                reading=WordProblemsTask().reading,
+                sampling=sampling,
+            )
+        finally:
+            await model.close()
+        told = model.describe()["thinking"]
+        samples = [node.completion for node in result.tree.nodes[1:]]
+        assert sum(node.multiplicity for node in result.tree.nodes[1:]) == 8
+        if asked == "off":
+            assert told["off"] == "closed thoughts"
+            spoken = [s for s in samples if THINK_OPEN not in s.text and THINK_CLOSE not in s.text]
+            assert spoken, "all random texts of 80 tokens with a tag in them"
+            assert not any(s.thought for s in spoken)
+            assert all(s.reply == s.text for s in spoken)
+        else:
+            assert told["limit"] == "thinking_token_budget"
+            assert not [note for note in result.notes if note.startswith(UNHEEDED)]
+            assert max(thought_lengths(limited, samples)) == LIMIT
+        assert result.ledger.total_charged > 0

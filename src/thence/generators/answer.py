@@ -76,15 +76,20 @@ def reconcile(counts: Sequence[int | None], finishes: Sequence[Finish], total: i
     return [None] * len(counts)
 
 
-def read_choice(choice: JSON, sampling: Sampling, ends: Sequence[str] = (), opened: bool = False) -> Outcome:
+def read_choice(
+    choice: JSON, sampling: Sampling, ends: Sequence[str] = (), opened: bool = False, closed: bool = False
+) -> Outcome:
     """One choice of an answer, of either endpoint; TypeError and the like where it has no such shape.
 
     ``ends`` are stop strings that the rendering added: a natural end.
-    ``opened``: the begun reply is in the middle of a thought.
+    ``opened``: the begun reply is in the middle of a thought; ``closed``: it has ended its thought. A server that
+    reads only what it wrote itself, such as vLLM, still calls what follows a thought, as no tag has closed one.
     """
     message = choice.get("message")
     text: str = (message.get("content") if isinstance(message, dict) else choice.get("text")) or ""
     thought: str = (message.get("reasoning_content") or message.get("reasoning") or "") if message else ""
+    if closed and thought:
+        text, thought = f"{thought}{THINK_CLOSE if text else ''}{text}", ""
     reason = choice.get("finish_reason")
     if reason not in ENDED | CAPPED:
         return Failure(str(reason), f"the server ended an answer with {reason!r}; it is no completion")
@@ -96,7 +101,8 @@ def read_choice(choice: JSON, sampling: Sampling, ends: Sequence[str] = (), open
         spelled = "".join(spell(pieces))
         at = spelled.rfind(text) if text else -1
         # The tokens spell the tags as the model wrote them; without tokens they are put back.
-        head = spelled[:at] if at > 0 else f"{THINK_OPEN}{thought}{THINK_CLOSE if text else ''}"
+        tags = ("" if opened else THINK_OPEN, THINK_CLOSE if text else "")
+        head = spelled[:at] if at > 0 else thought.join(tags)
         done = Completion(head + text, finish, thought, text, len(head))
     return replace(
         done,

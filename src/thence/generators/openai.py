@@ -292,7 +292,7 @@ class OpenAIGenerator:
         finally:
             self._ways = before
         self._bill(data.get("usage"), book)
-        outcomes = self._read(data, replace(sampling, thought_limit=None), thinking_in(context))
+        outcomes = self._read(data, replace(sampling, thought_limit=None), context)
         return Seen.of(outcomes[0]) if outcomes else None
 
     async def run(self, requests: Sequence[Request], book: Spent) -> AsyncGenerator[tuple[int, Outcome], None]:
@@ -363,7 +363,7 @@ class OpenAIGenerator:
         self._bill(data.get("usage"), book)
         promised = context.thinking is None  # a run that is told to think is told what was ignored (core.think)
         asked = sampling if promised else replace(sampling, thought_limit=None)
-        outcomes = self._read(data, asked, thinking_in(context))[: len(draws)]
+        outcomes = self._read(data, asked, context)[: len(draws)]
         if not outcomes:
             text = f"{self._server.shown} returned an answer without choices; see thence doctor"
             outcomes = [Failure("bad_answer", text)] * len(draws)
@@ -486,8 +486,10 @@ class OpenAIGenerator:
             body["top_logprobs"] = TOP_ASKED
         return PATHS["chat"], body | extra
 
-    def _read(self, data: JSON, sampling: Sampling, opened: bool) -> list[Outcome]:
+    def _read(self, data: JSON, sampling: Sampling, context: Context) -> list[Outcome]:
         """The choices of an answer as completions, with token counts that add up to the server's."""
+        opened = thinking_in(context)
+        closed = not opened and THINK_CLOSE in begun(context)
         choices = data.get("choices")
         choices = choices if isinstance(choices, list) else []
         usage = data.get("usage")
@@ -496,7 +498,7 @@ class OpenAIGenerator:
         outcomes: list[Outcome] = []
         for choice in choices:
             try:
-                outcomes.append(read_choice(choice, sampling, self._plain_stop, opened))
+                outcomes.append(read_choice(choice, sampling, self._plain_stop, opened, closed))
             except (AttributeError, KeyError, TypeError, ValueError):
                 text = f"{self._server.shown} returned a choice of an unknown shape; see thence doctor"
                 outcomes.append(Failure("bad_answer", text))
@@ -507,7 +509,7 @@ class OpenAIGenerator:
         counted = iter([replace(o, generated=c) for o, c in zip(done, counts, strict=True)])
         final = [next(counted) if isinstance(o, Completion) else o for o in outcomes]
         details = told.get("completion_tokens_details")
-        if len(final) == 1 and isinstance(final[0], Completion) and isinstance(details, dict):
+        if len(final) == 1 and isinstance(final[0], Completion) and isinstance(details, dict) and not closed:
             final = [replace(final[0], thought_tokens=count(details.get("reasoning_tokens")))]
         for o in final:
             if isinstance(o, Completion) and o.text:
@@ -597,7 +599,7 @@ class OpenAIGenerator:
             self.schema_said = f"refuses a JSON schema ({rejected.status or rejected.kind}: {rejected.said})"
             return False
         self._bill(data.get("usage"), book)
-        outcomes = self._read(data, sampling, False)
+        outcomes = self._read(data, sampling, context)
         heeded = any(isinstance(o, Completion) and begins_in_schema(o.reply) for o in outcomes)
         self.schema_said = "" if heeded else "takes a JSON schema and does not keep to it"
         return heeded

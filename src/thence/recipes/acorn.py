@@ -29,7 +29,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
@@ -43,6 +43,8 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config
 
 from thence.core.review import AGAIN, IMPROVE, REVIEW, REVIEW_STEP
+from thence.prompts.retrieval import above
+from thence.tasks.rule_table import beside, draw_rule, draw_visit
 from thence.tasks.wordproblems import (
     ITEMS,
     NAMES,
@@ -95,6 +97,7 @@ RESERVED_TOKENS = [
     "arabic", " =", " +", " -", " *", " /", "\n    ", "    ", "==", "!=", "k:", "_", "'", " ?", "->", " ->", "|",
 ]
 # fmt: on
+VISITING = [" These", " passages", " help", " visits", " takes"]  # retrieved rules (`thence.tasks.rule_table`)
 
 
 def vocabulary() -> list[str]:
@@ -105,7 +108,7 @@ def vocabulary() -> list[str]:
     for word in [*names, *OPENING, *RESERVED_OPENING, *REVIEWING_OPENING]:
         tokens += [word, f" {word}"]
     tokens += [f" {word}" for word in [*ITEMS, *RELATIVES, *INNER, *RESERVED_INNER, *REVIEWING]]
-    tokens += RESERVED_TOKENS
+    tokens += [*RESERVED_TOKENS, *VISITING]
     tokens = list(dict.fromkeys(tokens))
     unused = -len(tokens) % 64
     return tokens + [f"<reserved_{index}>" for index in range(unused)]
@@ -169,11 +172,12 @@ CHECK = "\nCheck:"  # the input formats of verifiers that are called check and g
 GENRM = "\nIs the answer correct (Yes/No)?"
 TRIGGER_ANSWER = "\nTherefore, the answer (arabic numerals) is"
 
-FAMILY_SHARES = {"graph": 0.85, "apples": 0.05, "letters": 0.10}
+FAMILY_SHARES = {"graph": 0.83, "apples": 0.05, "letters": 0.06, "rules": 0.06}
 LEVEL_SHARES: dict[str, dict[int, float]] = {
     "graph": {1: 0.10, 2: 0.20, 3: 0.27, 4: 0.21, 5: 0.15, 6: 0.07},
     "apples": {2: 1.0},
     "letters": {1: 0.35, 2: 0.3, 3: 0.25, 4: 0.1},
+    "rules": {1: 0.3, 2: 0.35, 3: 0.25, 4: 0.1},
 }
 TRAINING_MIX = Mix(largest=60, shuffled=0.3, distracted=0.2)
 # Share of training problems per format; see ``render_example``.
@@ -212,7 +216,11 @@ def _draw(rng: Random, family: str, most: int | None = None) -> WordProblem:
     """A training problem of the family, its level by ``LEVEL_SHARES``, at most ``most``."""
     shares = {level: share for level, share in LEVEL_SHARES[family].items() if most is None or level <= most}
     level = rng.choices(list(shares), list(shares.values()))[0]
-    return draw_problem(rng, family, level, "train", "", TRAINING_MIX)
+    if family != "rules":
+        return draw_problem(rng, family, level, "train", "", TRAINING_MIX)
+    problem, rule = draw_visit(rng, level, "train", "", TRAINING_MIX, lambda host, item: draw_rule(rng, host, item))
+    shown = [told.text for told in beside(rng, rule)]
+    return replace(problem, question=above(shown, problem.question))
 
 
 def draw_example(rng: Random) -> Example:

@@ -83,7 +83,7 @@ class _Asker:
         try:
             async with self.few:
                 data = await self.visit.ask(**fields)
-            done = read_choice(choices(data)[0], Sampling(max_tokens=CAP))
+            done = read_choice(choices(data)[0], Sampling(max_tokens=CAP), closed=bool(context.reply))
         except CallRejected as rejected:
             return refusal(rejected)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -91,6 +91,8 @@ class _Asker:
         usage = told(data)
         details = usage.get("completion_tokens_details")
         counted = (count(details.get("reasoning_tokens")) if isinstance(details, dict) else None) or 0
+        if context.reply:  # a closed thought: the server cannot know that what follows is none
+            counted = 0
         prompt = count(usage.get("prompt_tokens"))
         if not isinstance(done, Completion) or not done.thought:
             return Thought(counted, HIDDEN, prompt)
