@@ -12,7 +12,7 @@ from thence.core.problem import Message, Problem
 from thence.core.protocols import PromptStyle
 from thence.core.result import Result
 from thence.core.solve import solve
-from thence.core.think import AGREE, SHORT_REPLIES, SHORT_TOKENS, summary, think_fields, with_think
+from thence.core.think import AGREE, SHORT_REPLIES, SHORT_TOKENS, ready, summary, think_fields, with_think
 from thence.core.tree import Kind
 from thence.generators.pool import PoolGenerator
 from thence.generators.scripted import Cue, ScriptedGenerator
@@ -236,6 +236,14 @@ async def test_a_limit_is_refused_where_every_token_needs_a_number() -> None:
         await solved(thinker("15"), 20, strategy=SelfConsistency(n=2, weight="prob"))
     assert (await solved(thinker("15"), "on", strategy=SelfConsistency(n=2, weight="prob"))).answer == "15"
     assert Ability.LOGPROBS in SelfConsistency(n=2, weight="prob").needs
+
+
+async def test_a_forced_end_is_refused_where_a_schema_guides() -> None:
+    model, sampling = thinker("15"), Sampling(**think_fields(20))
+    with pytest.raises(UsageError, match=r"a JSON schema would guide the thought, too; .* steps\(by=tags\)"):
+        await ready(model, sampling, frozenset({Ability.JSON_SCHEMA}))
+    await ready(model, sampling)
+    await ready(model, Sampling(**think_fields("on")), frozenset({Ability.JSON_SCHEMA}))
 
 
 async def test_another_model_in_a_role_is_left_alone() -> None:

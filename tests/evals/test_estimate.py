@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sums import Sums, noisy
 
 from thence.core.budget import Charged
-from thence.core.completion import Context, Sampling
+from thence.core.completion import Context, Sampling, Think
 from thence.core.errors import UsageError
 from thence.evals.estimate import Measured, Price, draws_of, estimate, measure
 from thence.evals.evaluate import Arm, eval_header, evaluate
@@ -52,6 +53,16 @@ def test_requests_tokens_and_money_by_hand() -> None:
 )
 def test_the_fewest_and_most_samples_of_a_strategy(arm: Arm, draws: tuple[int, int]) -> None:
     assert draws_of(arm) == draws
+
+
+def test_the_short_replies_of_think_auto_are_counted() -> None:
+    auto = replace(VOTE, sampling=Sampling(max_tokens=100, think=Think.AUTO))
+    made = estimate(Sums(10).problems(), noisy(), auto)
+    assert (made.requests, made.prompt_tokens) == (10 * (6 + 4), 10 * PROMPT * 2)
+    assert made.generated == (10 * 10 * 8, 10 * 10 * 100)
+    assert "the 4 short replies of --think auto are included" in made.notes
+    on = replace(VOTE, sampling=Sampling(max_tokens=100, think=Think.ON))
+    assert estimate(Sums(10).problems(), noisy(), on).requests == 10 * 6
 
 
 def test_second_turns_and_judges_are_requests_too() -> None:

@@ -58,7 +58,7 @@ def with_think(sampling: Mapping[str, Any]) -> dict[str, Any]:
 
 async def ready(generator: Generator, sampling: Sampling, needs: frozenset[Ability] = frozenset()) -> None:
     """Let ``generator`` find out how it does what ``sampling`` asks; UsageError where it cannot, or where a thought's
-    end would be forced under a strategy that ``needs`` numbers for every token."""
+    end would be forced under a strategy that ``needs`` numbers for every token, or a prompt that ``needs`` a schema."""
     if sampling.think is None:
         return
     if isinstance(generator, Deals):
@@ -66,6 +66,11 @@ async def ready(generator: Generator, sampling: Sampling, needs: frozenset[Abili
     if not isinstance(generator, Thinks):
         raise UsageError("--think: this kind of generator has no thinking to turn on or off; leave it out")
     forced = await generator.learn_thinking(sampling.think, sampling.thought_limit)
+    if forced and Ability.JSON_SCHEMA in needs:
+        raise UsageError(
+            f"--think {sampling.thought_limit}: here a long thought's end is forced, and a JSON schema would guide the "
+            "thought, too; ask for the format by tags, steps(by=tags), or use --think on"
+        )
     if forced and sampling.thought_limit is not None and needs & TOKENS:
         lacking = ", ".join(sorted(map(str, needs & TOKENS)))
         raise UsageError(
