@@ -114,7 +114,10 @@ def _app(errors: Console, language: Language = "en") -> App:
         exit_on_error=False,
         result_action="return_value",
         default_parameter=Parameter(show_env_var=False),
-        help_epilogue="First steps: thence solve, then thence eval wordproblems, then thence compare wordproblems …",
+        help_epilogue=(
+            "New to the field: thence tour. First steps: thence solve, then thence eval wordproblems, then thence compare "
+            "wordproblems …"
+        ),
     )
     for order, (title, commands) in enumerate(GROUPS.items()):
         group = Group(title, sort_key=order)
