@@ -115,8 +115,8 @@ def _app(errors: Console, language: Language = "en") -> App:
         result_action="return_value",
         default_parameter=Parameter(show_env_var=False),
         help_epilogue=(
-            "New to the field: thence tour. First steps: thence solve, then thence eval wordproblems, then thence compare "
-            "wordproblems …"
+            "New to the field: thence tour. First steps: thence solve, then thence eval wordproblems, then "
+            "thence compare wordproblems …"
         ),
     )
     for order, (title, commands) in enumerate(GROUPS.items()):
