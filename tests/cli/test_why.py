@@ -180,15 +180,19 @@ def test_why_on_the_embedded_model_resumes_and_feeds_a_verifier(
 ) -> None:
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    command = ["why", LEVEL, "--problem", "graph-6-test-0-1", "-o", "why.jsonl", "--run", "w.db", "--json"]
-    facts = json.loads(thence(capsys, *command))
+    for number in range(4):  # the first one that is decided, whatever weights ship
+        labels, problem = f"why-{number}.jsonl", f"graph-6-test-0-{number}"
+        command = ["why", LEVEL, "--problem", problem, "-o", labels, "--run", f"{number}.db", "--json"]
+        facts = json.loads(thence(capsys, *command))
+        if facts["decided"]:
+            break
     assert facts["decided"]
     assert facts["charged"]["total"] > 0
     assert json.loads(thence(capsys, *command)) == facts
-    [record] = read_labels("why.jsonl")
+    [record] = read_labels(labels)
     assert record.record() == facts["record"]
     assert record.extra["question"]
-    thence(capsys, "label", "--from", "why.jsonl", "-o", "trl.jsonl", "--format", "trl")
+    thence(capsys, "label", "--from", labels, "-o", "trl.jsonl", "--format", "trl")
     [row] = [json.loads(line) for line in Path("trl.jsonl").read_text().splitlines()]
     dead = [not label for label in row["labels"]]
     assert dead.index(True) == (0 if facts["fatal"] is None else facts["fatal"])

@@ -64,7 +64,7 @@ async def one(generator: LocalGenerator, context: Context, sampling: Sampling, s
 def test_it_is_a_generator_and_a_scorer_with_an_identity(model: LocalGenerator, path: str) -> None:
     assert isinstance(model, Generator)
     assert isinstance(model, Scorer)
-    assert model.abilities == frozenset(Ability) - {Ability.THOUGHT_LIMIT}
+    assert model.abilities == frozenset(Ability) - {Ability.THOUGHT_LIMIT, Ability.JSON_SCHEMA}
     assert model.max_context == 256
     assert model.describe()["exact"] is True
     again = load_local(path, dtype="float32", slots=2)
