@@ -102,6 +102,17 @@ def test_solved_problems_are_matched_by_operations_and_passages_by_words() -> No
 
 
 @needs_bm25s
+def test_the_counts_of_a_question_find_no_passage_and_its_years_do() -> None:
+    rules = [f"Rule {i}: {host} gives {i} coins to each person." for i, host in enumerate(("Ada", "Bob", "Eric"), 30)]
+    rules += ["The fair of 1969 was in Vienna.", "The fair of 1970 was in Graz."]
+    shelf = Shelf("rules", [Passage(f"line {i}", text) for i, text in enumerate(rules)])
+    asked = "Tom has 30 coins and 31 pens. Then Tom visits Eric. How many coins does Tom have?"
+    assert shelf.find(asked, 1).hits[0].passage.source == "line 2"
+    assert shelf.find("Where was the fair of 1970?", 1).hits[0].passage.source == "line 4"
+    assert shelf.find("30 and 3.5", 3).hits == ()
+
+
+@needs_bm25s
 def test_near_duplicates_are_left_out_and_counted_in_both_arms() -> None:
     shelf = Shelf("a.jsonl", SOLVED)
     found = shelf.find(TWICE, 3)

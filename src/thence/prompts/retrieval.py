@@ -4,7 +4,8 @@ A collection of *solved problems* is searched by structure: numbers, names and c
 one to three of the words are matched by BM25 (Robertson & Zaragoza 2009, in the variant of the library bm25s). Two
 questions of the same story with other operations then lie further apart than two of the same operations in other
 stories.
-*Passages* are searched by their words, names included.
+*Passages* are searched by their words, names included, without numbers of one to three digits: the counts of a question
+say nothing about what it needs, and being rare they would weigh most. Longer ones (years, numbers of articles) are kept.
 
     score(q, d) = sum over terms t of q: idf(t) tf(t, d) / (tf(t, d) + k1 (1 - b + b |d| / mean |d|)), k1 = 1.5, b = .75
 
@@ -50,6 +51,7 @@ _OPENERS = (
 )
 _NO_THING = "are does do has have is of or percent than times was were will"
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|[^\w\s]")
+_COUNT = re.compile(r"\d{1,3}(?:[.,]\d{1,2})?")
 NUMBER, NAME, THING = MASKS = ("<n>", "<name>", "<thing>")
 FEW, OPENERS = frozenset(_FEW.split()), frozenset(_OPENERS.split())
 COUNTED = frozenset(("more", "fewer", "less", "many"))
@@ -203,7 +205,7 @@ class Shelf:
     def terms(self, text: str) -> list[str]:
         """What is matched: runs of masked words (no mask alone) for solved problems, else the words."""
         if not self.solved:
-            return [w.lower() for w in words(text)]
+            return [w.lower() for w in words(text) if not _COUNT.fullmatch(w)]
         return [run for run in runs(masked(text, self._known)) if run not in MASKS]
 
     @cached_property
