@@ -4,8 +4,9 @@ A collection of *solved problems* is searched by structure: numbers, names and c
 one to three of the words are matched by BM25 (Robertson & Zaragoza 2009, in the variant of the library bm25s). Two
 questions of the same story with other operations then lie further apart than two of the same operations in other
 stories.
-*Passages* are searched by their words, names included, without numbers of one to three digits: the counts of a question
-say nothing about what it needs, and being rare they would weigh most. Longer ones (years, numbers of articles) are kept.
+*Passages* are searched by their words, names included, without numbers of one to three digits: the counts of a
+question say nothing about what it needs, and being rare they would weigh most. Longer ones (years, numbers of articles)
+are kept.
 
     score(q, d) = sum over terms t of q: idf(t) tf(t, d) / (tf(t, d) + k1 (1 - b + b |d| / mean |d|)), k1 = 1.5, b = .75
 
