@@ -132,7 +132,7 @@ def setup(
             )
         chosen = methods.retrieving(chosen, retrieve)
     style = methods.prompt(chosen) if isinstance(chosen, str) else chosen
-    check_skill(options, [model])
+    check_skill(options, [model], [strategy])
     generator = load(model, options) if isinstance(model, str) else model
     name = model if isinstance(model, str) else generator.identity
     return Setup(
@@ -146,12 +146,16 @@ def setup(
     )
 
 
-def check_skill(options: ModelOptions | None, models: Sequence[str | Generator]) -> None:
-    """UsageError where a skill is given and no model is a pool, whose votes it could weigh."""
+def check_skill(
+    options: ModelOptions | None, models: Sequence[str | Generator], strategies: Sequence[str | Strategy]
+) -> None:
+    """UsageError where a skill is given and no model is a pool, or no strategy weighs a pool's votes by it."""
     skill = options.skill if options is not None else None
     pools = [methods.is_pool(m) if isinstance(m, str) else isinstance(m, Deals) for m in models]
     if skill is not None and not any(pools):
         raise UsageError(f"--skill {skill} weighs the votes of a pool's models, and no model is a pool: pool:M1,M2")
+    if skill is not None and all(isinstance(s, str) and "skill" not in s for s in strategies):
+        raise UsageError(f"--skill {skill}: no strategy weighs votes by it; write self-consistency(n=…, weight=skill)")
 
 
 async def checked(ready: Setup) -> Setup:
@@ -430,7 +434,8 @@ def make_arms(
 
     if not texts:
         raise UsageError('which strategies? e.g. thence compare wordproblems greedy "self-consistency(n={4,16})"')
-    check_skill(options, [model, *(text.partition(" on ")[2].strip() for text in texts)])
+    named = [text.partition(" on ")[2].strip() for text in texts]
+    check_skill(options, [model, *named], [text.partition(" on ")[0].partition(" @ ")[0].strip() for text in texts])
     made: list[Arm] = []
     styles: dict[str, PromptStyle] = {}
     for text in texts:

@@ -121,6 +121,12 @@ def test_a_skill_without_a_pool_is_one_clear_error(tmp_path: Path, capsys: pytes
         assert run([*command, *(skill if command[0] != "solve" else skill[:2])]) == 2
         said = " ".join(capsys.readouterr().err.split())
         assert "--skill early.db weighs the votes of a pool's models, and no model is a pool: pool:M1,M2" in said
+    pool = f"pool:{good},{poor}"
+    assert run(["eval", task, "-s", "self-consistency(n=4)", "-m", pool, *skill]) == 2
+    assert "--skill early.db: no strategy weighs votes by it" in " ".join(capsys.readouterr().err.split())
+    arms = ["greedy", "self-consistency(n=4, weight=skill)"]
+    assert run(["compare", task, *arms, "-m", pool, *skill]) == 1
+    assert "no strategy weighs" not in capsys.readouterr().err, "one of the arms does; it is the file that is missing"
     api.unload()
 
 
