@@ -58,6 +58,14 @@ async def drawn(served: Served, n: int = 16, **options: Any) -> list[Completion]
     return [o for o in outcomes if isinstance(o, Completion)]
 
 
+def tagless(served: Served) -> dict[str, Any]:
+    """A random model must not write tags by chance: only the server and thence open and close thoughts."""
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(served.folder).convert_tokens_to_ids([THINK_OPEN, THINK_CLOSE])
+    return {"logit_bias": {str(i): -100 for i in ids}}
+
+
 def thought_lengths(served: Served, completions: list[Completion]) -> list[int]:
     """Tokens before the first one that closes a thought, or before the end."""
     from transformers import AutoTokenizer
@@ -82,8 +90,8 @@ async def test_a_reward_model_without_log_probabilities_is_an_error(limited: Ser
 async def test_the_server_closes_a_thought_after_its_budget_and_its_parser_tells_it_from_the_reply(
     limited: Served,
 ) -> None:
-    held = await drawn(limited, extra_body={"thinking_token_budget": LIMIT})
-    free = await drawn(limited)
+    held = await drawn(limited, extra_body={"thinking_token_budget": LIMIT, **tagless(limited)})
+    free = await drawn(limited, extra_body=tagless(limited))
     lengths = thought_lengths(limited, held)
     assert max(lengths) == LIMIT
     assert max(thought_lengths(limited, free)) > 2 * LIMIT, "without the budget thoughts are longer"
@@ -122,14 +130,9 @@ async def test_budget_forcing_hands_its_maximum_to_the_server(limited: Served) -
 
 
 async def test_thinking_is_limited_and_turned_off_as_told(limited: Served) -> None:
-    """The model's template opens a thought whatever its flags say, so ``--think off`` has to close it instead. There a
-    random model must not write the tags by chance."""
-    from transformers import AutoTokenizer
-
-    ids = AutoTokenizer.from_pretrained(limited.folder).convert_tokens_to_ids([THINK_OPEN, THINK_CLOSE])
-    tagless = {"logit_bias": {str(i): -100 for i in ids}}
-    for asked, extra in (("off", tagless), (str(LIMIT), None)):
-        model = OpenAIGenerator(limited.name, limited.url, extra_body=extra)
+    """The model's template opens a thought whatever its flags say, so ``--think off`` has to close it instead."""
+    for asked in ("off", str(LIMIT)):
+        model = OpenAIGenerator(limited.name, limited.url, extra_body=tagless(limited))
         sampling = replace(FREE, **think_fields(asked))
         try:
             await ready(model, sampling)
