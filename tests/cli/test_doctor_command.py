@@ -18,6 +18,7 @@ from thence.cli.doctor import server_fits
 from thence.cli.doctor_fits import APPLES, Fit, Found, State, all_fits, fit, prompts, rehearse, strategies
 from thence.core.completion import Ability
 from thence.generators.doctor import Check, Finding, Report, Shortfall, Use
+from thence.generators.openai import Endpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "generators"))
 from stub import Call, Reply, Stub, chat, error
@@ -101,9 +102,9 @@ def test_the_lists_are_those_of_the_map() -> None:
         methods.prompt(text)
 
 
-def report_of(*checks: Check, endpoint: str | None = "chat", **short: Shortfall) -> Report:
+def report_of(*checks: Check, endpoint: Endpoint | None = "chat", **short: Shortfall) -> Report:
     uses = {Use(name): each for name, each in short.items()}
-    return Report("u", "m", ("m",), "us", endpoint, None, checks, VLLM, uses, (), (), 1, 1)  # type: ignore[arg-type]
+    return Report("u", "m", ("m",), "us", endpoint, None, checks, VLLM, uses, (), (), 1, 1)
 
 
 async def test_served_verifiers_and_options_follow_the_checks() -> None:

@@ -94,9 +94,8 @@ async def decide(search: Search) -> tuple[str, ...]:
         return ()
     search.thinking = False
     caps = [c for c in (SHORT_TOKENS, search.sampling.max_tokens) if c is not None]
-    sampling = replace(search.sampling, max_tokens=min(caps), temperature=search.sampling.temperature)
-    if sampling.temperature == 0:
-        sampling = replace(sampling, temperature=SHORT_TEMPERATURE)
+    temperature = search.sampling.temperature or SHORT_TEMPERATURE
+    sampling = replace(search.sampling, max_tokens=min(caps), temperature=temperature)
     drawn = await search.expand(n=SHORT_REPLIES, sampling=sampling, kind=Kind.PROBE)
     answers: Counter[str] = Counter()
     for node in drawn:

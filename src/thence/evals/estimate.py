@@ -116,22 +116,22 @@ def estimate(
         notes.append("the verifier's own tokens are not included, its requests are")
     turns = 2 if arm.style.followup is not None else 1
     first = arm.style.first_tokens if isinstance(arm.style, AsksFirst) else 0
-    asks_first = SHORT_REPLIES if (arm.sampling or generator.defaults).think is Think.AUTO else 0
-    if asks_first:
-        notes.append(f"the {asks_first} short replies of --think auto are included")
+    short_replies = SHORT_REPLIES if (arm.sampling or generator.defaults).think is Think.AUTO else 0
+    if short_replies:
+        notes.append(f"the {short_replies} short replies of --think auto are included")
     lows, highs = 0.0, 0.0
     for tokens, _ in prompts:
         cap = _cap(generator, arm, tokens)
         extra = 0 if arm.style.followup is None else arm.style.followup.max_tokens
         short, long = (min(SHORT, cap), cap) if measured is None else (min(v, cap) for v in measured.length)
         low, high = fewest * (short + min(1, extra)), most * (long + extra)
-        low, high = low + asks_first * min(SHORT, cap), high + asks_first * min(SHORT_TOKENS, cap)
+        low, high = low + short_replies * min(SHORT, cap), high + short_replies * min(SHORT_TOKENS, cap)
         if budget is not None:
             low, high = (min(v, max(0, budget - tokens)) for v in (low, high))
         lows, highs = lows + low + min(1, first), highs + high + first
     generated = (lows * seeds, highs * seeds)
-    prompt_tokens = sum(tokens for tokens, _ in prompts) * seeds * (1 + bool(first) + bool(asks_first))
-    requests = len(problems) * seeds * (most * turns * judged + min(1, first) + asks_first)
+    prompt_tokens = sum(tokens for tokens, _ in prompts) * seeds * (1 + bool(first) + bool(short_replies))
+    requests = len(problems) * seeds * (most * turns * judged + min(1, first) + short_replies)
     if measured is None:
         notes.append("lengths are not measured: from short answers to every cap reached")
     else:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from .wordproblems import (
@@ -89,9 +90,9 @@ class _Visit(Graph):
 
     def _draw(self, ops: int) -> None:
         owner = self._person(ops - 1)
-        self.rule = self.rule_of(self.rng.choice(self.hosts), self.item)
-        step = self.rule.step(owner.name, owner.value)
-        self.closing = f"Then {owner.name} visits {self.rule.host}."
+        rule = self.rule_of(self.rng.choice(self.hosts), self.item)
+        step = rule.step(owner.name, owner.value)
+        self.closing = f"Then {owner.name} visits {rule.host}."
         self.question = f"How many {self.item} does {owner.name} have now?"
         self._add(Node(owner.name, int(step.result), "", step))
 
@@ -106,17 +107,18 @@ def draw_visit(
     hosts: Sequence[str] = HOSTS,
 ) -> tuple[WordProblem, Rule]:
     """A problem of ``level`` operations, the rule's included, whose question's hash falls into the split; its rule."""
+    told: list[Rule] = []
+
+    def remembered(host: str, item: str) -> Rule:
+        told.append(rule_of(host, item))
+        return told[-1]
+
+    visit = partial(_Visit, hosts=hosts, rule_of=remembered)
     while True:
-        drawn: list[_Visit] = []
-
-        def made(rng: Random, ops: int, largest: int, drawn: list[_Visit] = drawn) -> Graph:
-            drawn.append(_Visit(rng, ops, largest, hosts=hosts, rule_of=rule_of))
-            return drawn[-1]
-
-        question, answer, steps, unneeded, template = draw_graph(rng, level, mix, made)
+        question, answer, steps, unneeded, template = draw_graph(rng, level, mix, visit)
         if question_split(question) == split:
             problem = WordProblem(id, "graph", level, f"{template}+rule", question, answer, steps, unneeded)
-            return problem, drawn[-1].rule
+            return problem, told[-1]
 
 
 @dataclass(frozen=True, slots=True)

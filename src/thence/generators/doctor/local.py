@@ -161,11 +161,11 @@ async def _numbers(visit: _Examination) -> None:
     greedy = ordered and all(abs(v - a) < CLOSE for v, (a, _) in zip(values or (), tops or (), strict=False))
     visit.proven(Ability.TOP2, "the two best per token", greedy, "a greedy token is the best one")
     (second,), _ = await visit.draw(Request(asked, replace(GREEDY, first_rank=1, max_tokens=1), 0))
-    ranked = bool(tops) and bool(second.logprobs) and second.ids != (best.ids or ())[:1]
-    ranked = ranked and abs((second.logprobs or (0.0,))[0] - (tops or ((0.0, 0.0),))[0][1]) < CLOSE
+    other = second.ids != (best.ids or ())[:1]
+    ranked = bool(other and tops and second.logprobs and abs(second.logprobs[0] - tops[0][1]) < CLOSE)
     visit.proven(Ability.FIRST_TOKEN, "forces the first token", ranked, "the second best is the second of the two best")
     (hot,), _ = await visit.draw(Request(asked, replace(HOT, temperature=2.0, max_tokens=1, top2=True), 3))
-    same = bool(hot.top2) and bool(tops) and abs((hot.top2 or tops)[0][0] - (tops or hot.top2)[0][0]) < CLOSE  # type: ignore[index]
+    same = bool(hot.top2 and tops and abs(hot.top2[0][0] - tops[0][0]) < CLOSE)
     visit.note("log-probabilities are untempered", same)
     text = _cut(visit, best)
     (given,) = await visit.generator.logprobs([asked], [text], visit.spent)
